@@ -1,0 +1,1 @@
+"""The project that serves the Notes example."""

@@ -1,0 +1,9 @@
+"""The site for ASGI servers such as uvicorn."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "notebook.settings")
+
+application = get_asgi_application()

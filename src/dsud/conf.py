@@ -1,0 +1,85 @@
+"""Every setting with its type, its default and what it means, read live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Generic, TypedDict, TypeVar, cast
+
+from django.conf import settings
+
+T = TypeVar("T")
+
+SIGN_UP = "sign_up"
+FIRST_USE = "first_use"
+
+
+class EngineSettings(TypedDict, total=False):
+    """One entry of ``USER_DATABASES``: the shape of ``DATABASES`` and ``STORAGES``."""
+
+    ENGINE: str
+    LOCATION: str | Path
+    OPTIONS: Mapping[str, object]
+
+
+def default_user_databases() -> dict[str, EngineSettings]:
+    """Put user databases beside the project when ``USER_DATABASES`` is not set.
+
+    Without ``BASE_DIR`` there is no LOCATION, and the engine refuses to be built.
+    """
+    default: EngineSettings = {"ENGINE": "dsud.engines.sqlite"}
+    if (base_dir := getattr(settings, "BASE_DIR", None)) is not None:
+        default["LOCATION"] = Path(base_dir) / "user_databases"
+    return {"default": default}
+
+
+class Setting(Generic[T]):
+    """A setting of the project, looked up on every read so that ``override_settings`` works."""
+
+    def __init__(self, default: Callable[[], T]) -> None:
+        self.default = default
+
+    def __set_name__(self, owner: type[object], name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: object, owner: type[object]) -> T:
+        try:
+            return cast(T, getattr(settings, self.name))
+        except AttributeError:
+            return self.default()
+
+
+class Conf:
+    """The settings of dsud."""
+
+    #: Apps ("notes") or single models ("library.Loan") whose rows live in user databases.
+    DSUD_APPS = Setting[Sequence[str]](list)
+
+    #: Where user databases live, in the shape of DATABASES; default: BASE_DIR / "user_databases".
+    USER_DATABASES = Setting[Mapping[str, EngineSettings]](default_user_databases)
+
+    #: Dotted path of a callable ``request -> user or None``; default: ``request.user``.
+    DSUD_USER_RESOLVER = Setting[str | None](lambda: None)
+
+    #: When a user database is made: at "sign_up" (on commit), at "first_use", or both.
+    DSUD_PROVISION = Setting[Sequence[str]](lambda: (SIGN_UP, FIRST_USE))
+
+    #: How many user databases one process keeps open; default: from the limit of open files.
+    DSUD_MAX_OPEN = Setting[int | None](lambda: None)
+
+    #: Dotted path of ``(*, actor, user) -> bool``: who may open whose data in the admin.
+    DSUD_SWITCH_PERMISSION = Setting[str](lambda: "dsud.switch.active_superusers")
+
+    #: After how many seconds a switch to another user ends by itself.
+    DSUD_SWITCH_AGE = Setting[int](lambda: 3600)
+
+    #: Users whom the test runner enrols with their databases: arguments of ``create_user``.
+    USER_SQLITE_DB_MANAGER_TEST_USER_DETAILS = Setting[Sequence[Mapping[str, object]]](list)
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Return the name of every setting."""
+        return [name for name, value in vars(cls).items() if isinstance(value, Setting)]
+
+
+conf = Conf()

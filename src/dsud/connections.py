@@ -1,0 +1,133 @@
+"""Every open per-user connection: alias and user, opened on demand, returned when the user changes."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from django.core.signals import request_finished
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.utils import load_backend
+
+from dsud import engines
+from dsud.pool import Force, pool
+
+ALIAS_PREFIX = "user_"
+
+#: Django connections that a thread keeps for users it served; each costs a few KiB.
+KEPT_PER_THREAD = 32
+
+
+def alias_of(user_key: str) -> str:
+    """Return Django's name for a user's connection."""
+    return ALIAS_PREFIX + user_key
+
+
+def key_of_alias(alias: str) -> str | None:
+    """Return whose connection an alias names, or None for an ordinary alias."""
+    return alias.removeprefix(ALIAS_PREFIX) if alias.startswith(ALIAS_PREFIX) else None
+
+
+class AliasesOnDemand(dict[str, dict[str, object]]):
+    """Django's settings of connections, answering for every ``user_<key>`` and listing none.
+
+    Django walks what is listed three times per request, so nothing may be added to it.
+    """
+
+    def __contains__(self, alias: object) -> bool:
+        return super().__contains__(alias) or (
+            isinstance(alias, str) and key_of_alias(alias) is not None
+        )
+
+    def __missing__(self, alias: str) -> dict[str, object]:
+        user_key = key_of_alias(alias)
+        if user_key is None:
+            raise KeyError(alias)
+        settings = _complete(engines.engine().database_settings(user_key))
+        _kept.keep(alias)
+        return settings
+
+
+def _complete(settings: Mapping[str, object]) -> dict[str, object]:
+    """Add what Django's own ``configure_settings`` would, and no transaction per request."""
+    return {
+        "ENGINE": engines.engine().backend,
+        "ATOMIC_REQUESTS": False,
+        "AUTOCOMMIT": True,
+        "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": False,
+        "OPTIONS": {},
+        "TIME_ZONE": None,
+        "USER": "",
+        "PASSWORD": "",
+        "HOST": "",
+        "PORT": "",
+        "TEST": {"CHARSET": None, "COLLATION": None, "MIGRATE": True, "MIRROR": None, "NAME": None},
+        **settings,
+    }
+
+
+class KeptAliases(threading.local):
+    """The user connections that Django keeps for this thread, the least recently made first."""
+
+    def __init__(self) -> None:
+        self._aliases: OrderedDict[str, None] = OrderedDict()
+
+    def keep(self, alias: str) -> None:
+        """Count a connection that Django is about to make, and drop the oldest unused beyond 32."""
+        self._aliases[alias] = None
+        if len(self._aliases) > KEPT_PER_THREAD:
+            for old in list(self._aliases)[:-1]:
+                if self._drop(old):
+                    return
+
+    def _drop(self, alias: str) -> bool:
+        if hasattr(connections._connections, alias):
+            if connections[alias].connection is not None or connections[alias].in_atomic_block:
+                return False
+            del connections[alias]
+        del self._aliases[alias]
+        return True
+
+
+_kept = KeptAliases()
+
+
+def resolve_aliases_on_demand() -> None:
+    """Teach Django's connection handler the aliases of users; called once, when apps are ready.
+
+    ``ConnectionHandler.settings`` is a cached property since Django 3.2, and ``__getitem__`` asks
+    it with ``in`` and by subscription only; if either changes, aliases stop resolving and every
+    query of a user model raises ``ConnectionDoesNotExist``.
+    """
+    if not isinstance(connections.settings, AliasesOnDemand):
+        connections.settings = AliasesOnDemand(connections.settings)
+
+
+@contextmanager
+def temporary(alias: str, settings: Mapping[str, object]) -> Iterator[BaseDatabaseWrapper]:
+    """Reach a database of the engine that is no user's, under an alias only this thread knows."""
+    complete = _complete(settings)
+    wrapper = load_backend(engines.engine().backend).DatabaseWrapper(complete, alias)
+    connections[alias] = wrapper
+    try:
+        yield wrapper
+    finally:
+        wrapper.close()
+        del connections[alias]
+
+
+def release(*, force: Force = Force.CURSORS) -> None:
+    """Return this thread's connections to the pool; open transactions keep theirs."""
+    pool.release_thread(force=force)
+
+
+def release_after_request(**kwargs: object) -> None:
+    """Return the connections of a request when Django says that it is finished."""
+    release()
+
+
+request_finished.connect(release_after_request, dispatch_uid="dsud.connections.release")

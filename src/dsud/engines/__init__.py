@@ -1,0 +1,58 @@
+"""Which engine the settings name, asked for each time and built once."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from django.core.signals import setting_changed
+
+from dsud.conf import EngineSettings, conf
+from dsud.engines.base import BaseEngine
+from dsud.exceptions import InvalidEngine
+
+DEFAULT = "default"
+
+_built: dict[str, BaseEngine] = {}
+
+
+def engine() -> BaseEngine:
+    """Return the engine where user databases live.
+
+    Raises ``InvalidEngine`` when ``USER_DATABASES`` cannot be used.
+    """
+    found = _built.get(DEFAULT)
+    if found is None:
+        found = _built[DEFAULT] = build(DEFAULT, conf.USER_DATABASES)
+    return found
+
+
+def build(alias: str, databases: object) -> BaseEngine:
+    """Build the engine that ``USER_DATABASES[alias]`` describes."""
+    if not isinstance(databases, dict) or not isinstance(databases.get(alias), dict):
+        raise InvalidEngine(
+            f"USER_DATABASES has no entry {alias!r}. Write USER_DATABASES ="
+            ' {"default": {"ENGINE": "dsud.engines.sqlite", "LOCATION": ...}}.'
+        )
+    settings: EngineSettings = databases[alias]
+    if unknown := set(settings) - {"ENGINE", "LOCATION", "OPTIONS"}:
+        raise InvalidEngine(
+            f"USER_DATABASES[{alias!r}] has unknown keys: {', '.join(sorted(unknown))}."
+            " It takes ENGINE, LOCATION and OPTIONS."
+        )
+    path = settings.get("ENGINE", "dsud.engines.sqlite")
+    try:
+        engine_class: type[BaseEngine] = import_module(path).Engine
+    except (ImportError, AttributeError) as error:
+        raise InvalidEngine(
+            f"USER_DATABASES[{alias!r}]['ENGINE'] is {path!r}, which is not an engine: {error}."
+        ) from error
+    return engine_class(alias, settings)
+
+
+def forget_engine(*, setting: str, **kwargs: object) -> None:
+    """Build the engine anew after a setting that describes it has changed."""
+    if setting in ("USER_DATABASES", "BASE_DIR"):
+        _built.clear()
+
+
+setting_changed.connect(forget_engine, dispatch_uid="dsud.engines.forget_engine")

@@ -1,0 +1,115 @@
+"""The contract of an engine: where the bytes of user databases live."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import ClassVar
+
+from django.core.checks import CheckMessage
+
+from dsud.conf import EngineSettings
+
+
+class Staged(ABC):
+    """A complete user database that nobody but its maker can reach yet."""
+
+    @abstractmethod
+    def publish(self) -> None:
+        """Put the database in its user's place, durably and at once.
+
+        Raises ``UserDatabaseAlreadyExists`` when the place is taken; nothing is overwritten.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Remove what was built; doing it twice, or after publishing, does nothing."""
+
+
+class BaseEngine(ABC):
+    """Where user databases live, asked per user; nothing else knows what they are made of."""
+
+    #: The module with the Django database backend, as in ``DATABASES["..."]["ENGINE"]``.
+    backend: ClassVar[str]
+
+    #: Called with a user's key when a database is opened that does not exist; makes it or raises.
+    when_missing: ClassVar[Callable[[str], None] | None] = None
+
+    def __init__(self, alias: str, settings: EngineSettings) -> None:
+        self.alias = alias
+        self.options = dict(settings.get("OPTIONS", {}))
+
+    @abstractmethod
+    def database_settings(self, user_key: str) -> dict[str, object]:
+        """Return the entries that ``DATABASES`` would need for the user's database.
+
+        Raises ``InvalidUserKey`` when the key can name no database.
+        """
+
+    @abstractmethod
+    def exists(self, user_key: str) -> bool:
+        """Tell whether a complete database is in the user's place."""
+
+    @abstractmethod
+    def keys(self) -> Iterator[str]:
+        """Yield the key of each user who has a database, in no particular order."""
+
+    @abstractmethod
+    def size(self, user_key: str) -> int:
+        """Return the bytes that the user's database takes."""
+
+    @abstractmethod
+    def lock(self, user_key: str) -> AbstractContextManager[None]:
+        """Keep every other process and thread from making, migrating or deleting the database.
+
+        Raises ``UserDatabaseUnavailable`` when somebody else keeps it for too long.
+        """
+
+    @abstractmethod
+    def has_template(self, fingerprint: str) -> bool:
+        """Tell whether a template with this schema fingerprint is ready."""
+
+    @abstractmethod
+    def build_template(
+        self, fingerprint: str, migrate: Callable[[dict[str, object]], None]
+    ) -> None:
+        """Make the template once: ``migrate`` gets the settings of an empty database and fills it."""
+
+    @abstractmethod
+    def stage(self, user_key: str, fingerprint: str) -> Staged:
+        """Clone the template for a user, aside; the caller holds ``lock(user_key)``."""
+
+    @abstractmethod
+    def staged_here(self, user_key: str) -> Staged | None:
+        """Return what this thread has staged for a user: it opens that, and nobody else may."""
+
+    @abstractmethod
+    def delete(self, user_key: str) -> None:
+        """Move the user's database to the trash; its place is never used again.
+
+        The caller holds ``lock(user_key)``. Raises ``UserDatabaseDoesNotExist``.
+        """
+
+    @abstractmethod
+    def is_initialized(self) -> bool:
+        """Tell whether the location is one that user databases were put in before.
+
+        A lost mount answers no, so that nothing is made anew on the empty directory below it.
+        """
+
+    @abstractmethod
+    def initialize(self) -> None:
+        """Make the location ready for its first user database."""
+
+    @abstractmethod
+    def check(self) -> list[CheckMessage]:
+        """Return what is wrong with the engine's settings, in the manner of ``manage.py check``."""
+
+
+def provide_missing_with(provide: Callable[[str], None]) -> None:
+    """Tell the engines what to call when a database is opened that does not exist.
+
+    It gets the user's key and makes the database or raises; the query path itself knows no registry.
+    """
+    BaseEngine.when_missing = staticmethod(provide)

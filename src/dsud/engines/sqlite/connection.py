@@ -1,0 +1,149 @@
+"""One open SQLite connection to a user database: verified, set up, and clean when it is returned."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import weakref
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+
+from dsud.engines.sqlite.image import APPLICATION_ID, READ_IDENTITY
+from dsud.exceptions import UserDatabaseUnavailable
+
+#: What the OPTIONS of an engine may say, and the defaults.
+OPTIONS: Mapping[str, object] = {
+    "timeout": 5.0,  # Seconds to wait for a lock, as in DATABASES.
+    "synchronous": "NORMAL",  # "FULL" also survives the loss of power.
+    "cache_size": 512,  # KiB of page cache per connection, an upper bound.
+    "transaction_mode": "IMMEDIATE",  # As in DATABASES.
+}
+
+#: Statements that a connection keeps prepared; they weigh more than its page cache.
+CACHED_STATEMENTS = 64
+
+#: Pages in the -wal after which a commit checkpoints: bounds what a cold open replays to 1 MiB.
+WAL_AUTOCHECKPOINT = 256
+
+
+def set_up(raw: sqlite3.Connection, options: Mapping[str, object]) -> None:
+    """Give a fresh connection the limits and pragmas of a user database."""
+    raw.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    if hasattr(raw, "setconfig"):  # Python 3.12
+        # Because the checkpoint of a closing connection costs 60 times the close.
+        raw.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        raw.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+    raw.executescript(
+        "PRAGMA trusted_schema = OFF;"
+        f"PRAGMA synchronous = {options['synchronous']};"
+        f"PRAGMA cache_size = -{options['cache_size']};"
+        f"PRAGMA wal_autocheckpoint = {WAL_AUTOCHECKPOINT};"
+        "PRAGMA secure_delete = ON;"
+        "PRAGMA mmap_size = 0;"
+    )
+
+
+def refuse_unless_owned(raw: sqlite3.Connection, user_key: str) -> None:
+    """Raise ``UserDatabaseUnavailable`` unless the file says that it is this user's.
+
+    The application id is read first, because that takes no parsing of the schema.
+    """
+    (application_id,) = raw.execute("PRAGMA application_id").fetchone()
+    if application_id != APPLICATION_ID:
+        raise UserDatabaseUnavailable(
+            user_key,
+            f"The file in the place of user {user_key!r} is a database, but not a user database."
+            " Put the user's own file back or restore it from a backup.",
+        )
+    owner = raw.execute(READ_IDENTITY).fetchone()
+    if owner != (user_key,):
+        name = repr(owner[0]) if owner else "nobody"
+        raise UserDatabaseUnavailable(
+            user_key,
+            f"The file in the place of user {user_key!r} belongs to {name}."
+            " Put the user's own file back or restore it from a backup.",
+        )
+
+
+def unavailable(user_key: str, error: sqlite3.Error) -> UserDatabaseUnavailable:
+    """Return the typed error for a file that SQLite cannot use."""
+    return UserDatabaseUnavailable(
+        user_key,
+        f"The database of user {user_key!r} cannot be used: {error}."
+        " Look at the file and its permissions, or restore it from a backup.",
+    )
+
+
+class Handle:
+    """A raw connection in the pool, with the file it was opened on and its live cursors."""
+
+    __slots__ = ("cursors", "database", "inode", "path", "raw", "reusable", "user_key")
+
+    def __init__(
+        self,
+        raw: sqlite3.Connection,
+        *,
+        database: Hashable,
+        path: Path,
+        user_key: str,
+        reusable: bool,
+    ) -> None:
+        self.raw = raw
+        self.database = database
+        self.path = path
+        self.user_key = user_key
+        self.reusable = reusable
+        self.inode = _inode(path)
+        self.cursors: list[Callable[[], sqlite3.Cursor | None]] = []
+
+    def is_current(self) -> bool:
+        """Tell whether the file is still at its path.
+
+        Raises ``UserDatabaseUnavailable`` when another file has taken the path,
+        because the -wal beside it is the old file's and would be replayed into the new one.
+        """
+        try:
+            inode = _inode(self.path)
+        except FileNotFoundError:
+            return False
+        if inode != self.inode:
+            raise UserDatabaseUnavailable(
+                self.user_key,
+                f"The database file of user {self.user_key!r} was replaced while it was open."
+                " Stop the site before files are put in place by hand.",
+            )
+        return True
+
+    def track(self, cursor: sqlite3.Cursor) -> None:
+        """Remember a cursor, because a half-read one keeps its snapshot after a rollback."""
+        if len(self.cursors) > 8:
+            self.cursors = [found for found in self.cursors if found() is not None]
+        self.cursors.append(weakref.ref(cursor))
+
+    def is_in_use(self) -> bool:
+        """Tell whether a transaction is open or a cursor alive."""
+        return self.raw.in_transaction or any(found() is not None for found in self.cursors)
+
+    def clean(self) -> bool:
+        """Close cursors and roll back; tell whether the connection may be leased again."""
+        try:
+            for found in self.cursors:
+                if (cursor := found()) is not None:
+                    cursor.close()
+            self.cursors.clear()
+            if self.raw.in_transaction:
+                self.raw.rollback()
+            # Only after the rollback, because CPython commits when this is set.
+            self.raw.isolation_level = None
+        except sqlite3.Error:
+            self.reusable = False
+        return self.reusable
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.raw.close()
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino

@@ -1,0 +1,230 @@
+"""Where user databases live when they are SQLite files."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.core.checks import CheckMessage
+
+from dsud.conf import EngineSettings
+from dsud.engines.base import BaseEngine, Staged
+from dsud.engines.sqlite import checks, connection, files, image
+from dsud.engines.sqlite.paths import uri_of, user_directory
+from dsud.engines.sqlite.templates import Templates
+from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist
+from dsud.pool import pool
+
+if TYPE_CHECKING:
+    from dsud.engines.sqlite.base import DatabaseWrapper
+
+
+class StagedFile(Staged):
+    """A complete database file in a directory of its own, beside the user's place."""
+
+    def __init__(self, engine: Engine, user_key: str, directory: Path) -> None:
+        self._engine = engine
+        self._user_key = user_key
+        self.path = directory / files.DATABASE
+        # Also when it is only forgotten, as a rolled-back transaction forgets its on_commit.
+        self._discard = weakref.finalize(
+            self, files.remove_staged, directory, pid=os.getpid()
+        )
+
+    def publish(self) -> None:
+        """Put the database in its user's place."""
+        self._engine.staged.pop(self._user_key, None)
+        files.publish(self.path.parent, self._user_key)
+        self._discard.detach()
+
+    def discard(self) -> None:
+        """Remove what was built."""
+        self._engine.staged.pop(self._user_key, None)
+        self._discard()
+
+
+class StagedHere(threading.local):
+    """What this thread has staged: nobody else may reach it before it is published."""
+
+    def __init__(self) -> None:
+        self.files: weakref.WeakValueDictionary[str, StagedFile] = weakref.WeakValueDictionary()
+
+
+class Engine(BaseEngine):
+    """SQLite files under one directory, ``LOCATION``."""
+
+    backend = "dsud.engines.sqlite"
+
+    def __init__(self, alias: str, settings: EngineSettings) -> None:
+        super().__init__(alias, settings)
+        if not settings.get("LOCATION"):
+            raise InvalidEngine(
+                f"USER_DATABASES[{alias!r}] has no LOCATION, and the settings have no BASE_DIR to put"
+                f" it beside. Add USER_DATABASES = {{{alias!r}: {{'ENGINE': 'dsud.engines.sqlite',"
+                " 'LOCATION': '/path/to/user_databases'}} to them."
+            )
+        if unknown := set(self.options) - set(connection.OPTIONS):
+            raise InvalidEngine(
+                f"USER_DATABASES[{alias!r}]['OPTIONS'] has unknown names:"
+                f" {', '.join(sorted(unknown))}. It takes {', '.join(connection.OPTIONS)}."
+            )
+        self.options = {**connection.OPTIONS, **self.options}
+        self.location = Path(settings["LOCATION"]).absolute()
+        self._templates = Templates(self.location / ".template")
+        self._staged = StagedHere()
+
+    @property
+    def staged(self) -> weakref.WeakValueDictionary[str, StagedFile]:
+        """The databases that this thread has staged, by user key."""
+        return self._staged.files
+
+    # Opening
+
+    def database_settings(self, user_key: str) -> dict[str, object]:
+        """Return the entries that ``DATABASES`` would need for the user's database."""
+        return {
+            "NAME": str(user_directory(self.location, user_key) / "1" / files.DATABASE),
+            "USER_KEY": user_key,
+            "OPTIONS": {
+                "timeout": self.options["timeout"],
+                "transaction_mode": self.options["transaction_mode"],
+                "cached_statements": connection.CACHED_STATEMENTS,
+                "isolation_level": None,
+            },
+        }
+
+    def path_of(self, user_key: str) -> Path | None:
+        """Return the file to open for a user here and now, or None when there is none."""
+        if (staged := self.staged.get(user_key)) is not None:
+            return staged.path
+        return files.live_database(user_directory(self.location, user_key))
+
+    def open(self, user_key: str, wrapper: DatabaseWrapper) -> connection.Handle:
+        """Open the user's database, verified.
+
+        Raises ``UserDatabaseDoesNotExist`` or ``UserDatabaseUnavailable``.
+        """
+        path = self.path_of(user_key)
+        if path is None:
+            if self.when_missing is not None:
+                self.when_missing(user_key)
+            path = self.path_of(user_key)
+        if path is None:
+            raise UserDatabaseDoesNotExist(
+                user_key,
+                f"User {user_key!r} has no database."
+                f" Make one with `manage.py create_user_db --user {user_key}`.",
+            )
+        return self._open_verified(user_key, path, wrapper)
+
+    def _open_verified(
+        self, user_key: str, path: Path, wrapper: DatabaseWrapper
+    ) -> connection.Handle:
+        raw = self._connect(user_key, path, wrapper)
+        try:
+            connection.refuse_unless_owned(raw, user_key)
+            connection.set_up(raw, self.options)
+        except sqlite3.Error as error:
+            raw.close()
+            raise connection.unavailable(user_key, error) from error
+        except BaseException:
+            raw.close()
+            raise
+        wrapper.settings_dict["NAME"] = str(path)
+        return connection.Handle(
+            raw,
+            database=(self.location, user_key),
+            path=path,
+            user_key=user_key,
+            reusable=user_key not in self.staged,
+        )
+
+    def _connect(self, user_key: str, path: Path, wrapper: DatabaseWrapper) -> sqlite3.Connection:
+        params = wrapper.get_connection_params()
+        params["database"] = uri_of(path, mode="rw")
+        try:
+            return wrapper.get_new_connection(params)
+        except sqlite3.OperationalError as error:
+            # SQLite says the same of a missing file and of a process out of file handles.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or not pool.evict_oldest():
+                raise connection.unavailable(user_key, error) from error
+        try:
+            return wrapper.get_new_connection(params)
+        except sqlite3.OperationalError as error:
+            raise connection.unavailable(user_key, error) from error
+
+    # Asking
+
+    def exists(self, user_key: str) -> bool:
+        """Tell whether a complete database is in the user's place."""
+        return files.live_database(user_directory(self.location, user_key)) is not None
+
+    def keys(self) -> Iterator[str]:
+        """Yield the key of each user who has a database."""
+        return (user_key for user_key, _ in files.each_user(self.location))
+
+    def size(self, user_key: str) -> int:
+        """Return the bytes that the user's database and its -wal take."""
+        path = files.live_database(user_directory(self.location, user_key))
+        if path is None:
+            raise self._missing(user_key)
+        beside = path.with_name(path.name + "-wal")
+        return path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
+
+    def lock(self, user_key: str) -> AbstractContextManager[None]:
+        """Keep every other process and thread from making, migrating or deleting the database."""
+        return files.locked(self.location, user_key)
+
+    def is_initialized(self) -> bool:
+        """Tell whether the location is one that user databases were put in before."""
+        return files.is_marked(self.location)
+
+    def initialize(self) -> None:
+        """Make the location ready for its first user database."""
+        files.mark(self.location)
+
+    def check(self) -> list[CheckMessage]:
+        """Return what is wrong with the engine's settings."""
+        return checks.check_engine(self)
+
+    def _missing(self, user_key: str) -> UserDatabaseDoesNotExist:
+        return UserDatabaseDoesNotExist(user_key, f"User {user_key!r} has no database.")
+
+    # Making and deleting
+
+    def has_template(self, fingerprint: str) -> bool:
+        """Tell whether a template with this schema fingerprint is ready."""
+        return self._templates.has(fingerprint)
+
+    def build_template(
+        self, fingerprint: str, migrate: Callable[[dict[str, object]], None]
+    ) -> None:
+        """Make the template once, among all processes."""
+        self._templates.build(fingerprint, migrate)
+
+    def stage(self, user_key: str, fingerprint: str) -> StagedFile:
+        """Clone the template for a user, aside."""
+        data = image.clone(self._templates.read(fingerprint), user_key)
+        directory = files.new_staging_directory(user_directory(self.location, user_key))
+        staged = StagedFile(self, user_key, directory)
+        files.write_durably(staged.path, data)
+        self.staged[user_key] = staged
+        return staged
+
+    def staged_here(self, user_key: str) -> StagedFile | None:
+        """Return what this thread has staged for a user."""
+        return self.staged.get(user_key)
+
+    def delete(self, user_key: str) -> None:
+        """Move the user's database to the trash with its sidecars."""
+        path = files.live_database(user_directory(self.location, user_key))
+        if path is None:
+            raise self._missing(user_key)
+        files.move_to_trash(path)
+        pool.close_idle((self.location, user_key))

@@ -1,0 +1,57 @@
+"""The bytes of a new user database: the template with its owner's name in it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from dsud.engines.sqlite.paths import uri_of
+
+#: "DSUD", by which a file is known as a user database (PRAGMA application_id).
+APPLICATION_ID = 0x44535544
+
+#: The one row that says whose database a file is.
+CREATE_IDENTITY = "CREATE TABLE dsud_identity (user_key TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID"
+READ_IDENTITY = "SELECT user_key FROM dsud_identity"
+WRITE_IDENTITY = "INSERT INTO dsud_identity (user_key) VALUES (?)"
+
+#: Bytes 18 and 19 of a database file are 2 in WAL mode (https://www.sqlite.org/fileformat.html).
+JOURNAL_VERSION = slice(18, 20)
+WAL = b"\x02\x02"
+
+
+def prepare_template(path: Path) -> None:
+    """Turn an empty file into a database that will become the template.
+
+    It stays in rollback mode, because an image in WAL mode cannot be deserialized,
+    and auto_vacuum must be chosen before anything else is written.
+    """
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(CREATE_IDENTITY)
+
+
+def read_template(path: Path) -> bytes:
+    """Return the template's bytes, through SQLite, after checking them.
+
+    Raises ``sqlite3.DatabaseError`` when the file is no sound template.
+    """
+    uri = uri_of(path, mode="ro")
+    with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
+        (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if application_id != APPLICATION_ID or verdict != "ok":
+            raise sqlite3.DatabaseError(f"not a sound template: {verdict}")
+        return connection.serialize()
+
+
+def clone(template: bytes, user_key: str) -> bytes:
+    """Return the image of a new database: the template, its owner's key, in WAL mode."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.deserialize(template)
+        connection.execute(WRITE_IDENTITY, (user_key,))
+        image = bytearray(connection.serialize())
+    image[JOURNAL_VERSION] = WAL
+    return bytes(image)

@@ -1,0 +1,66 @@
+"""The template files: built once among all processes, named by schema, replaced when it changes."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from dsud.engines.sqlite import files, image
+
+SUFFIX = ".sqlite3"
+
+
+class Templates:
+    """The templates below one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._images: dict[str, bytes] = {}
+        self._building = threading.Lock()
+
+    def _path(self, fingerprint: str) -> Path:
+        return self._directory / f"{fingerprint}{SUFFIX}"
+
+    def has(self, fingerprint: str) -> bool:
+        """Tell whether the template is in memory, or sound on disk."""
+        if fingerprint in self._images:
+            return True
+        try:
+            self._images[fingerprint] = image.read_template(self._path(fingerprint))
+        except sqlite3.Error:
+            return False  # Missing or damaged: it is built again from the migrations.
+        return True
+
+    def read(self, fingerprint: str) -> bytes:
+        """Return the template's bytes; it must have been built."""
+        return self._images[fingerprint]
+
+    def build(self, fingerprint: str, migrate: Callable[[dict[str, object]], None]) -> None:
+        """Build the template aside and publish it by rename, unless another process did."""
+        with self._building, files.locked_directory(self._directory):
+            if self.has(fingerprint):
+                return
+            for leftover in self._directory.glob(f"{files.STAGED}*"):
+                leftover.unlink()
+            staged = self._directory / f"{files.STAGED}{secrets.token_hex(6)}{SUFFIX}"
+            self._fill(staged, migrate)
+            self._images[fingerprint] = image.read_template(staged)
+            staged.rename(self._path(fingerprint))
+            files.sync_directory(self._directory)
+            self._remove_others(fingerprint)
+
+    def _fill(self, staged: Path, migrate: Callable[[dict[str, object]], None]) -> None:
+        os.close(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        image.prepare_template(staged)
+        migrate({"NAME": str(staged)})
+        files.sync_file(staged)
+
+    def _remove_others(self, fingerprint: str) -> None:
+        """Remove the templates of other schemas; a process that still needs one builds it again."""
+        for path in self._directory.glob(f"*{SUFFIX}"):
+            if path.stem != fingerprint:
+                path.unlink(missing_ok=True)

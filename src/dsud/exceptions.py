@@ -1,0 +1,79 @@
+"""Every error as one tree; each says what to do next and carries its data as attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+
+
+class DSUDError(Exception):
+    """Raised when dsud cannot do what was asked; the root of the tree."""
+
+    #: The status of the response when a request ends with this error.
+    status_code = 500
+
+
+class NoActiveUser(DSUDError, PermissionDenied):
+    """Raised when a user model is used while nobody is active; answered with 403."""
+
+    status_code = 403
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(
+            message
+            or "No user is active, so there is no user database to reach. Log in, or wrap the code"
+            " in `with dsud.use_user(user):`."
+        )
+
+
+class InvalidUserKey(DSUDError, ValueError):
+    """Raised when a value cannot be the primary key of a user with a database."""
+
+    def __init__(self, value: object, reason: str) -> None:
+        self.value = value
+        super().__init__(f"{value!r:.80} cannot name a user database: {reason}.")
+
+
+class InvalidEngine(DSUDError, ImproperlyConfigured):
+    """Raised when ``USER_DATABASES`` cannot be used as it is written."""
+
+
+class UserDatabaseError(DSUDError):
+    """Raised when one user's database cannot serve; the parent of those that name a user."""
+
+    def __init__(self, user_key: str, message: str) -> None:
+        self.user_key = user_key
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Because exceptions cross process borders with all of their arguments or not at all.
+        return type(self), (self.user_key, str(self))
+
+
+class UserDatabaseDoesNotExist(UserDatabaseError):
+    """Raised when a user has no database and none may be made now."""
+
+    status_code = 503
+
+
+class UserDatabaseAlreadyExists(UserDatabaseError):
+    """Raised when a database is to be made for a user who has one."""
+
+
+class UserDatabaseUnavailable(UserDatabaseError):
+    """Raised when a user's database should be there but is missing, foreign, corrupt or busy."""
+
+    status_code = 503
+
+
+class FleetFailed(DSUDError):
+    """Raised when some databases of the fleet failed; ``failures`` has each user's cause."""
+
+    def __init__(self, failures: Mapping[str, BaseException]) -> None:
+        self.failures = dict(failures)
+        lines = "\n".join(f"  {key}: {error}" for key, error in self.failures.items())
+        super().__init__(
+            f"{len(self.failures)} user databases failed, all others are done."
+            f" Mend the causes and run it again:\n{lines}"
+        )

@@ -1,0 +1,47 @@
+"""Make the databases of users who have none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.contrib.auth import get_user_model
+from django.core.management.base import CommandError, CommandParser
+
+from dsud import fleet, provisioning
+from dsud.context import user_key
+from dsud.engines import engine
+from dsud.management.fleet_command import USAGE, FleetCommand
+
+
+class Command(FleetCommand):
+    """``create_user_db --user alice`` or ``create_user_db --all``."""
+
+    help = "Makes the databases of the named users, or of all users who have none."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add ``--all``."""
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--all", action="store_true", dest="everybody", help="Every user who has no database."
+        )
+
+    def handle(self, *args: object, **options: object) -> None:
+        """Make them and report."""
+        if bool(options["users"]) == bool(options["everybody"]):
+            raise CommandError("Name users with --user, or give --all.", returncode=USAGE)
+        keys = self.selected(options, among=users_without_database())
+        outcomes = fleet.for_each(provision, keys)
+        self.report(outcomes, done="made", as_json=bool(options["as_json"]))
+
+
+def provision(key: str) -> str:
+    """Make one user's database."""
+    provisioning.provision(key)
+    return ""
+
+
+def users_without_database() -> Iterator[str]:
+    """Yield the keys of all users who have no database."""
+    for pk in get_user_model()._base_manager.order_by("pk").values_list("pk", flat=True).iterator():
+        if not engine().exists(key := user_key(pk)):
+            yield key

@@ -1,0 +1,175 @@
+"""Which models live in user databases, told to Django."""
+
+from __future__ import annotations
+
+import functools
+from typing import TypeVar
+
+from django.apps import apps
+from django.conf import settings
+from django.core.signals import setting_changed
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import Model
+
+from dsud.conf import conf
+from dsud.connections import key_of_alias
+from dsud.context import active_alias
+
+M = TypeVar("M", bound=type[Model])
+
+#: The attribute of an AppConfig by which its author marks the whole app.
+APP_ATTRIBUTE = "user_databases"
+
+#: Aliases of databases that hold user models but belong to no user.
+TEMPLATE_ALIAS = "dsud_template"
+
+_marked: dict[str, bool] = {}
+
+
+def user_model(model: M) -> M:
+    """Say on a model class that its rows live in user databases."""
+    return _mark(model, in_user_databases=True)
+
+
+def shared_model(model: M) -> M:
+    """Say on a model class that its rows live in ``default``, also when its app's do not."""
+    return _mark(model, in_user_databases=False)
+
+
+def _mark(model: M, *, in_user_databases: bool) -> M:
+    # By label, because the historical models of migrations are other classes.
+    _marked[model._meta.label_lower] = in_user_databases
+    _forget_classification()
+    return model
+
+
+def marked_labels() -> dict[str, bool]:
+    """Return the labels that decorators marked: True for user models."""
+    return dict(_marked)
+
+
+def is_user_app(app_label: str) -> bool:
+    """Tell whether a whole app was named or marked by its author."""
+    if app_label in conf.DSUD_APPS:
+        return True
+    config = apps.app_configs.get(app_label)
+    return bool(getattr(config, APP_ATTRIBUTE, False))
+
+
+@functools.cache
+def classify(app_label: str, model_name: str) -> bool:
+    """Tell by label whether a model lives in user databases, also one that no longer exists."""
+    label = f"{app_label}.{model_name}"
+    if label in _marked:
+        return _marked[label]
+    if label in {name.lower() for name in conf.DSUD_APPS if "." in name}:
+        return True
+    return is_user_app(app_label)
+
+
+def _is_user_model(model: type[Model]) -> bool:
+    # Historical models are not remembered, because every migration makes new ones.
+    return _remembered(model) if model._meta.apps is apps else _classify_model(model)
+
+
+def _classify_model(model: type[Model]) -> bool:
+    meta = model._meta
+    if meta.proxy:
+        return _is_user_model(meta.concrete_model)
+    if meta.auto_created:  # The table of a many-to-many field lives where its model does.
+        return _is_user_model(meta.auto_created)
+    return classify(meta.app_label, meta.model_name)
+
+
+_remembered = functools.cache(_classify_model)
+
+
+def is_user_model(model: type[Model] | Model) -> bool:
+    """Tell whether the rows of a model live in user databases."""
+    return _is_user_model(model._meta.model)
+
+
+def has_user_models(app_label: str) -> bool:
+    """Tell whether any model of an app, past ones included, lives in user databases."""
+    return (
+        is_user_app(app_label)
+        or any(name.split(".")[0] == app_label for name in conf.DSUD_APPS)
+        or any(marked and label.split(".")[0] == app_label for label, marked in _marked.items())
+    )
+
+
+def has_shared_models(app_label: str) -> bool:
+    """Tell whether any model of an app lives in ``default``."""
+    if not is_user_app(app_label):
+        return True
+    return any(not marked and label.split(".")[0] == app_label for label, marked in _marked.items())
+
+
+def _forget_classification() -> None:
+    classify.cache_clear()
+    _remembered.cache_clear()
+
+
+def reset_classification(*, setting: str, **kwargs: object) -> None:
+    """Classify anew after a setting that decides it has changed."""
+    if setting in ("DSUD_APPS", "INSTALLED_APPS"):
+        _forget_classification()
+
+
+setting_changed.connect(reset_classification, dispatch_uid="dsud.router.reset_classification")
+
+
+def holds_user_models(alias: str) -> bool:
+    """Tell whether an alias names a user database, or the template of one."""
+    if alias in settings.DATABASES:
+        return False
+    return key_of_alias(alias) is not None or alias.startswith(TEMPLATE_ALIAS)
+
+
+def _database_for(model: type[Model], instance: object) -> str | None:
+    if _is_user_model(model):
+        return active_alias()
+    if isinstance(instance, Model) and key_of_alias(instance._state.db or "") is not None:
+        # Because Django would look for the shared row where the related user row is.
+        return DEFAULT_DB_ALIAS
+    return None
+
+
+class UserSpecificDatabaseRouter:
+    """Send user models to the active user's database and leave all others to ``default``."""
+
+    def db_for_read(self, model: type[Model], **hints: object) -> str | None:
+        """Return the active user's alias for a user model; raise ``NoActiveUser`` without one."""
+        return _database_for(model, hints.get("instance"))
+
+    def db_for_write(self, model: type[Model], **hints: object) -> str | None:
+        """Return the active user's alias for a user model; raise ``NoActiveUser`` without one."""
+        return _database_for(model, hints.get("instance"))
+
+    def allow_relation(self, obj1: Model, obj2: Model, **hints: object) -> bool | None:
+        """Allow relations between a user's row and a shared one; leave the rest to Django."""
+        if is_user_model(obj1) != is_user_model(obj2):
+            return True
+        return None
+
+    def allow_migrate(
+        self, db: str, app_label: str, model_name: str | None = None, **hints: object
+    ) -> bool | None:
+        """Keep the tables of user models in user databases and all others out of them."""
+        in_user_database = holds_user_models(db)
+        if model_name is None:
+            return self._allow_without_model(app_label, in_user_database=in_user_database)
+        model = hints.get("model")
+        if isinstance(model, type) and issubclass(model, Model):
+            lives_there = _is_user_model(model)
+        else:
+            lives_there = classify(app_label, model_name.lower())
+        if in_user_database:
+            return lives_there
+        return False if lives_there else None
+
+    def _allow_without_model(self, app_label: str, *, in_user_database: bool) -> bool | None:
+        """Decide for RunPython and RunSQL, which name only their app."""
+        if in_user_database:
+            return has_user_models(app_label)
+        return None if has_shared_models(app_label) else False

@@ -1,0 +1,47 @@
+"""Fixtures that every test may use."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
+
+from dsud import engines
+from dsud.connections import release
+from dsud.pool import Force, pool
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove the directory that the settings made for this process."""
+    shutil.rmtree(settings.BASE_DIR, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def clean_pool() -> Iterator[None]:
+    """Give back and close every connection that a test leaves open."""
+    yield
+    release(force=Force.EVERYTHING)
+    pool.close_idle()
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    """Return a user, made by hand so that no sign-up is involved."""
+    return get_user_model().objects.create_user("alice", password="secret")
+
+
+@pytest.fixture
+def bob(db: None) -> User:
+    """Return another user."""
+    return get_user_model().objects.create_user("bob", password="secret")
+
+
+@pytest.fixture
+def location(tmp_path, settings) -> Iterator[object]:  # noqa: ANN001
+    """Give the test a location of its own for user databases."""
+    settings.USER_DATABASES = {
+        "default": {"ENGINE": "dsud.engines.sqlite", "LOCATION": tmp_path / "user_databases"}
+    }
+    return engines.engine().location
