@@ -64,15 +64,17 @@ def fill_databases(console: Console) -> None:
 
 
 def welcome(console: Console, port: int) -> None:
-    from sample_notes import SAMPLE_NOTES, SUPERUSER, password_of
+    from sample_notes import SAMPLE_NOTES, SUPERUSER, file_of, password_of
 
-    people = Table("User", "Password", "Sees")
-    for name in SAMPLE_NOTES:
-        people.add_row(name, password_of(name), "notes of their own, from a file of their own")
-    people.add_row(SUPERUSER, password_of(SUPERUSER), "/admin/, and there “Switch user”")
-    console.print(f"Notes is at [bold]http://{HOST}:{port}/[/]", people)
-    console.print("Log in as two people, in two browsers, and compare. Ctrl-C stops.")
-    console.print(f"The files: {settings.DATA_DIR}", highlight=False, soft_wrap=True)
+    people = Table("User", "Password", "Notes are in")
+    for name in [*SAMPLE_NOTES, SUPERUSER]:
+        people.add_row(name, password_of(name), str(file_of(name).relative_to(settings.DATA_DIR)))
+    console.print(f"Notes is at [bold]http://{HOST}:{port}/[/] and keeps its files here:")
+    console.print(settings.DATA_DIR, soft_wrap=True, highlight=False)
+    console.print(people)
+    console.print("Log in as two people, in two browsers, and compare.")
+    console.print(f"{SUPERUSER} can open anybody's notes in /admin/ with “Switch user”.")
+    console.print("Ctrl-C stops.")
 
 
 if __name__ == "__main__":

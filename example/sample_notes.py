@@ -1,9 +1,10 @@
 """The demo's people and what they have written, each in a database of their own."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import connections, transaction
 from django.utils import timezone
 
 from dsud import use_user
@@ -131,3 +132,8 @@ def write_notes(user: User, notes: list[SampleNote]) -> None:
             note.tags.set([Tag.objects.get_or_create(name=tag)[0] for tag in tags])
             written = timezone.now() - timedelta(days=3 * place)
             Note.objects.filter(pk=note.pk).update(created=written, updated=written)
+
+
+def file_of(name: str) -> Path:
+    with use_user(User.objects.get(username=name)):
+        return Path(connections[Note.objects.db].settings_dict["NAME"])

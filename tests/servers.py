@@ -16,10 +16,6 @@ EXAMPLE = ROOT / "example"
 PYTHON_PATH = [EXAMPLE, ROOT, ROOT / "src"]
 
 
-class ServerDied(Exception):
-    """Raised when a server ends before it was asked to; the message is its log."""
-
-
 def environment(data: Path, *, settings: str = "tests.example_settings") -> dict[str, str]:
     """Return the environment in which the example keeps its files in `data`."""
     return os.environ | {
@@ -69,7 +65,10 @@ def uvicorn(data: Path, *, workers: int = 1) -> Iterator[str]:
 
 @contextmanager
 def served(command: list[str], *, listener: socket.socket, data: Path) -> Iterator[str]:
-    """Run a server module on a listening socket until the block ends."""
+    """Run a server module on a listening socket until the block ends.
+
+    An error inside the block, also that of a server which died, carries the end of its log.
+    """
     address = f"http://{HOST}:{listener.getsockname()[1]}"
     log = data / "server.log"
     with log.open("wb") as output:
@@ -83,19 +82,14 @@ def served(command: list[str], *, listener: socket.socket, data: Path) -> Iterat
         )
     listener.close()  # because a dead server must refuse, not leave callers in the queue
     try:
-        wait_until_it_answers(server, address, log=log)
+        httpx.get(f"{address}/log-in/", timeout=30).raise_for_status()
         yield address
-        if server.poll() is not None:
-            raise ServerDied(log.read_text())
+        assert server.poll() is None, f"{command[0]} ended before it was asked to"
+    except Exception as error:
+        error.add_note(f"The end of the log of {command[0]}:\n{log.read_text()[-5000:]}")
+        raise
     finally:
         stop(server)
-
-
-def wait_until_it_answers(server: "subprocess.Popen[bytes]", address: str, *, log: Path) -> None:
-    try:
-        httpx.get(f"{address}/log-in/", timeout=30).raise_for_status()
-    except httpx.HTTPError as error:
-        raise ServerDied(f"{error!r} from {server.args!r}:\n{log.read_text()}") from error
 
 
 def stop(server: "subprocess.Popen[bytes]") -> int:

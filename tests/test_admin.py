@@ -1,7 +1,10 @@
 """Tests of the admin: the users table, the banner, the page that asks whose data to open."""
 
 import html
+import os
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import pytest
@@ -34,11 +37,19 @@ class NoteAdmin(admin.ModelAdmin):
         own = [
             path("report/", self.admin_site.admin_view(self.report)),
             path("export/", self.admin_site.admin_view(self.export)),
+            path("totals/", self.totals_view()),
         ]
         return own + super().get_urls()
 
     def report(self, request):
         return HttpResponse(f"{Note.objects.count()} notes")
+
+    def totals_view(self):
+        def totals(request):
+            return HttpResponse(f"{Note.objects.count()} notes")
+
+        totals.model_admin = self
+        return totals
 
     @admin.options.csrf_protect_m
     def export(self, request):
@@ -86,6 +97,7 @@ UNSET = "/admin/switch-user/end/"
 CHOOSE = "/admin/switch-user/choose/"
 USERS = "/admin/auth/user/"
 NOTES = "/admin/notes/note/"
+BASE_SITE = "admin/base_site.html"
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
@@ -132,10 +144,10 @@ def switched(as_alice, bob):
 @pytest.fixture
 def themed(settings):
     """A project that has followed the guide: its base_site.html extends that of dsud."""
-    settings.TEMPLATES = templates_with('{% extends "dsud/base_site.html" %}')
+    settings.TEMPLATES = templates_with({BASE_SITE: '{% extends "dsud/base_site.html" %}'})
 
 
-def templates_with(base_site):
+def templates_with(files):
     engine = engines["django"].engine
     return [
         {
@@ -146,10 +158,7 @@ def templates_with(base_site):
                     (
                         "django.template.loaders.cached.Loader",
                         [
-                            (
-                                "django.template.loaders.locmem.Loader",
-                                {"admin/base_site.html": base_site},
-                            ),
+                            ("django.template.loaders.locmem.Loader", files),
                             "django.template.loaders.app_directories.Loader",
                         ],
                     )
@@ -221,7 +230,7 @@ class TestUsersTable:
         response = as_alice.get(USERS)
         assert response.status_code == 200
         button = (
-            '<button type="submit" class="button" formmethod="post" formnovalidate'
+            '<button type="submit" class="button nowrap" formmethod="post" formnovalidate'
             f' formaction="{SET}" name="user_id" value="{bob.pk}">Switch user</button>'
         )
         assert button in response.content.decode()
@@ -286,6 +295,46 @@ class TestUsersTable:
         settings.ROOT_URLCONF = Urls(SITE, switching=False)
         response = as_alice.get(USERS)
         assert (response.status_code, cells(response)) == (200, ["–"])
+
+    def test_change_page__pressed(self, alice, bob):
+        browser = Client(enforce_csrf_checks=True)
+        browser.force_login(alice)
+        page = Page(browser.get(f"{USERS}{bob.pk}/change/"))
+        form, button = page.form_with(name="user_id", value=str(bob.pk))
+        assert (form["method"], form["action"], button.get("formaction")) == ("post", SET, None)
+        assert page.press(browser, name="user_id", value=str(bob.pk)).status_code == 302
+        assert browser.session[switch.SESSION_KEY]["user"] == str(bob.pk)
+        assert b'name="user_id"' not in browser.get(f"{USERS}{bob.pk}/change/").content
+
+    def test_change_page__saved(self, as_alice, bob):
+        body = {
+            "username": "robert",
+            "date_joined_0": "2026-01-01",
+            "date_joined_1": "00:00:00",
+        }
+        assert as_alice.post(f"{USERS}{bob.pk}/change/", body).status_code == 302
+        bob.refresh_from_db()
+        assert bob.username == "robert"
+
+    def test_change_page__staff(self, as_eve, bob):
+        response = as_eve.get(f"{USERS}{bob.pk}/change/")
+        assert response.status_code == 200
+        assert b'name="user_id"' not in response.content
+
+    def test_change_page__without_dsud_urls(self, as_alice, bob, settings):
+        settings.ROOT_URLCONF = Urls(SITE, switching=False)
+        response = as_alice.get(f"{USERS}{bob.pk}/change/")
+        assert response.status_code == 200
+        assert b'name="user_id"' not in response.content
+
+    def test_change_page__template_of_the_project(self, as_alice, bob, settings):
+        change_form = (
+            '{% extends "admin/change_form.html" %}{% block footer %}Our foot{% endblock %}'
+        )
+        settings.TEMPLATES = templates_with({"admin/auth/user/change_form.html": change_form})
+        content = as_alice.get(f"{USERS}{bob.pk}/change/").content
+        assert b"Our foot" in content
+        assert b'name="user_id"' in content
 
     def test_user_admin__other_pages(self, as_alice, bob):
         assert as_alice.get(f"{USERS}add/").status_code == 200
@@ -376,12 +425,19 @@ class TestBanner:
         assert b"dsud-banner" not in switched.get("/admin/").content
 
     def test_banner__project_with_branding(self, switched, settings):
-        settings.TEMPLATES = templates_with(
-            '{% extends "dsud/base_site.html" %}{% block branding %}<b>Our site</b>{% endblock %}'
-        )
+        branding = "{% block branding %}<b>Our site</b>{% endblock %}"
+        branded = '{% extends "dsud/base_site.html" %}' + branding
+        settings.TEMPLATES = templates_with({BASE_SITE: branded})
         content = switched.get("/admin/").content
         assert b"<b>Our site</b>" in content
         assert b'id="dsud-banner"' in content
+
+    def test_base_site__keeps_messages(self, switched, bob):
+        response = switched.post(
+            f"{USERS}add/", {"username": "new", "usable_password": "false"}, follow=True
+        )
+        assert b"was added successfully" in response.content
+        assert b'id="dsud-banner"' in response.content
 
     def test_base_site__keeps_what_django_shows(self, as_alice):
         content = as_alice.get("/admin/").content
@@ -426,6 +482,7 @@ PAGES = [
     f"{NOTES}1/history/",
     f"{NOTES}report/",
     f"{NOTES}export/",
+    f"{NOTES}totals/",
 ]
 
 
@@ -438,7 +495,7 @@ class TestChooser:
         assert offered(response) == ["alice", "bob"]
         assert response.context["next"] == address
 
-    @pytest.mark.parametrize("address", PAGES)
+    @pytest.mark.parametrize("address", PAGES[:-1])  # the last one guards itself
     def test_chooser__anonymous(self, client, address):
         response = client.get(address)
         assert response.status_code == 302
@@ -581,6 +638,17 @@ class TestChooser:
         settings.ROOT_URLCONF = Urls(SITE, switching=False)
         assert offered(as_alice.get(NOTES)) is None
 
+    def test_chooser__site_open_to_everybody(self, client, alice, bob, settings):
+        class OpenSite(admin.AdminSite):
+            def has_permission(self, request):
+                return request.user.is_active
+
+        open_site = OpenSite()
+        open_site.register(Note, NoteAdmin)
+        settings.ROOT_URLCONF = Urls(open_site)
+        client.force_login(bob)
+        assert offered(client.get(NOTES)) == [None]
+
     def test_chooser__site_of_the_project(self, as_alice, bob, settings):
         settings.ROOT_URLCONF = Urls(make_site(UserAdmin, name="office"))
         assert offered(as_alice.get(NOTES)) == ["alice", "bob"]
@@ -647,7 +715,7 @@ class TestRows:
         with use_user(bob):
             assert not Note.objects.exists()
 
-    @pytest.mark.parametrize("address", ["report/", "export/"])
+    @pytest.mark.parametrize("address", ["report/", "export/", "totals/"])
     def test_view_of_the_project__switched(self, switched, bob, notes, address):
         assert switched.get(f"{NOTES}{address}").content == b"1 notes"
 
@@ -656,3 +724,174 @@ def test_urls__do_not_hide_pages_of_the_admin():
     """The registry's app is called dsud too, so its pages are under dsud/."""
     for name in ("set_user", "unset_user", "choose_user"):
         assert not reverse(f"dsud:{name}").startswith("/admin/dsud/")
+
+
+PROJECT = """
+import sys, uuid
+from pathlib import Path
+import django
+from django.conf import settings
+from django.contrib import admin
+from django.core.management import call_command
+from django.urls import include, path
+
+settings.configure(
+    BASE_DIR=Path(__file__).parent,
+    SECRET_KEY="tests",
+    ALLOWED_HOSTS=["testserver"],
+    ROOT_URLCONF="urls",
+    AUTH_USER_MODEL="people.Person",
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    PASSWORD_HASHERS=["django.contrib.auth.hashers.MD5PasswordHasher"],
+    INSTALLED_APPS=[
+        "django.contrib.admin", "django.contrib.auth", "django.contrib.contenttypes",
+        "django.contrib.sessions", "django.contrib.messages", "dsud", "people", "tests.notes",
+    ],
+    MIDDLEWARE=[
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        "dsud.middleware.DatabaseSwitchMiddleware",
+    ],
+    TEMPLATES=[{
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {"context_processors": [
+            "django.template.context_processors.request",
+            "django.contrib.auth.context_processors.auth",
+            "django.contrib.messages.context_processors.messages",
+        ]},
+    }],
+    STATIC_URL="static/",
+    DATABASES={"default": {
+        "ENGINE": "django.db.backends.sqlite3", "NAME": Path(__file__).parent / "default.sqlite3",
+    }},
+    DATABASE_ROUTERS=["dsud.router.UserSpecificDatabaseRouter"],
+    DSUD_APPS=["notes"],
+)
+django.setup()
+call_command("check")
+call_command("migrate", run_syncdb=True, verbosity=0)
+
+from django.contrib.admin.models import LogEntry
+from django.test import Client
+from django.test.utils import setup_test_environment
+from dsud import use_user
+from people.models import Person
+from tests.notes.models import Note
+from tests.test_admin import Page, cells, offered
+
+setup_test_environment()
+keys = KEYS
+alice = Person.objects.create(pk=keys[0], email="alice@site.example", is_staff=True, is_superuser=True)
+people = [Person.objects.create(pk=key, email=f"{number}@site.example") for number, key in enumerate(keys[1:])]
+browser = Client(enforce_csrf_checks=True)
+browser.force_login(alice)
+
+def token():
+    return Page(browser.get("/admin/people/person/")).forms[0]["fields"][0]["value"]
+
+def stop():
+    answer = browser.post("/admin/switch-user/end/", {"csrfmiddlewaretoken": token()})
+    assert answer.status_code == 302
+
+for person in people:
+    with use_user(person):
+        Note.objects.create(text=f"Of {person.pk!r}")
+    table = browser.get("/admin/people/person/")
+    assert table.status_code == 200, table
+    assert cells(table).count("Switch user") >= len(people), cells(table)
+    assert Page(table).press(browser, name="user_id", value=str(person.pk)).status_code == 302
+    page = browser.get("/admin/notes/note/")
+    assert offered(page) is None
+    assert [note.text for note in page.context["cl"].result_list] == [f"Of {person.pk!r}"]
+    assert LogEntry.objects.latest("pk").get_edited_object() == person
+    assert browser.get("/admin/").status_code == 200
+    stop()
+    asked = browser.get("/admin/notes/note/")
+    assert offered(asked)[0] == "alice@site.example"
+    chosen = Page(asked).press(browser, name="user_id", value=str(person.pk))
+    assert chosen.url == "/admin/notes/note/", chosen
+    stop()
+for wrong in ["nobody", "", "a/", "' OR 1=1 --", str(uuid.uuid4())]:
+    body = {"csrfmiddlewaretoken": token(), "user_id": wrong}
+    answer = browser.post("/admin/switch-user/", body)
+    assert answer.status_code == 403, (wrong, answer)
+sys.stdout.write("fine")
+"""
+
+URLS = """
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("admin/", include("dsud.urls", namespace="dsud")),
+    path("admin/", admin.site.urls),
+]
+"""
+
+MODELS = """
+import uuid
+from django.contrib.auth.models import AbstractBaseUser, BaseUserManager, PermissionsMixin
+from django.db import models
+
+class PersonManager(BaseUserManager):
+    pass
+
+class Person(AbstractBaseUser, PermissionsMixin):
+    ident = PRIMARY_KEY
+    email = models.EmailField(unique=True)
+    is_staff = models.BooleanField(default=False)
+    is_active = models.BooleanField(default=True)
+    objects = PersonManager()
+    USERNAME_FIELD = "email"
+"""
+
+ADMIN = """
+from django.contrib import admin
+from dsud.admin import SwitchUserMixin
+from tests.notes.models import Note
+from .models import Person
+
+@admin.register(Person)
+class PersonAdmin(SwitchUserMixin, admin.ModelAdmin):
+    list_display = ["email", "switch_user_button"]
+"""
+
+KEYS = {
+    "models.UUIDField(primary_key=True, default=uuid.uuid4)": "[uuid.UUID(int=n) for n in (1, 2, 3)]",
+    "models.CharField(primary_key=True, max_length=40)": [
+        "alice",
+        "a/b",
+        "o'neil",
+        '"><b>',
+        "..",
+        "ünï côde&amp;",
+    ],
+    "models.BigAutoField(primary_key=True)": [1, 2],
+}
+
+
+@pytest.mark.urls("tests.urls")
+@pytest.mark.parametrize("primary_key", KEYS)
+def test_custom_user_model__other_primary_keys(tmp_path, primary_key):
+    """A user model without a username, in a project of its own with ModelAdmin and the mixin."""
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "__init__.py").touch()
+    (tmp_path / "people" / "models.py").write_text(MODELS.replace("PRIMARY_KEY", primary_key))
+    (tmp_path / "people" / "admin.py").write_text(ADMIN)
+    (tmp_path / "urls.py").write_text(URLS)
+    script = tmp_path / "project.py"
+    script.write_text(PROJECT.replace("KEYS", str(KEYS[primary_key])), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("fine")

@@ -24,16 +24,7 @@ Server = Callable[[Path], AbstractContextManager[str]]
 pytestmark = pytest.mark.server
 
 
-@pytest.fixture(params=["gunicorn", "uvicorn", "uvicorn with 2 processes"])
-def server(request: pytest.FixtureRequest) -> Server:
-    servers: dict[str, Server] = {
-        "gunicorn": partial(gunicorn, workers=2, threads=4),
-        "uvicorn": uvicorn,
-        "uvicorn with 2 processes": partial(uvicorn, workers=2),
-    }
-    return servers[request.param]
-
-
+@pytest.mark.parametrize("server", [gunicorn, uvicorn])
 def test_people__sign_up_and_write_at_once(server: Server, tmp_path: Path) -> None:
     manage(tmp_path, "migrate")
     together = Barrier(len(PEOPLE))

@@ -3,14 +3,18 @@
 import logging
 
 import pytest
+from asgiref.sync import async_to_sync
+from django.apps import apps
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.signals import user_logged_in
 from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import PermissionDenied
-from django.http import JsonResponse
-from django.test import Client, RequestFactory
+from django.db import connection
+from django.http import HttpResponse, JsonResponse
+from django.middleware.csrf import get_token
+from django.test import AsyncClient, Client, RequestFactory
 from django.urls import clear_script_prefix, include, path, reverse, set_script_prefix
 
 from dsud import audit, switch
@@ -26,8 +30,14 @@ def who(request):
     return JsonResponse({"logged_in": request.user.username, "active": current_user_id()})
 
 
+def form(request):
+    """Answer the CSRF token of a form."""
+    return HttpResponse(get_token(request))
+
+
 urlpatterns = [
     path("who/", who),
+    path("form/", form),
     path("somewhere/", include("dsud.urls", namespace="dsud")),
 ]
 
@@ -238,6 +248,28 @@ class TestSetUser:
         finally:
             user_switched.disconnect(forbid)
         assert open_for(as_alice) is None
+        assert log_of(bob) == []
+
+    def test_set_user__form_in_another_window(self, alice, bob, eve):
+        """A form that shows bob's note must not be saved onto the note that eve has under its key."""
+        browser = Client(enforce_csrf_checks=True)
+        browser.force_login(alice)
+
+        def token():
+            return browser.get("/form/").content.decode()
+
+        def send(address, token, **body):
+            return browser.post(address, {"csrfmiddlewaretoken": token, **body}).status_code
+
+        assert send(SET, token(), user_id=bob.pk) == 302
+        shows_bob = token()
+        assert send("/form/", shows_bob) == 200
+        assert send(SET, token(), user_id=eve.pk) == 302
+        assert send("/form/", shows_bob) == 403
+        shows_eve = token()
+        assert send(UNSET, token()) == 302
+        assert send("/form/", shows_eve) == 403
+        assert send("/form/", token()) == 200
 
 
 class TestNext:
@@ -348,7 +380,7 @@ def timed(clock, switched):
     return switched
 
 
-def assert_lost(client, *, alice, reason, heard, log=None):
+def assert_lost(client, *, alice, reason, heard):
     """Check that one request is refused, that nothing is left open, and that the next is normal."""
     lost = client.get("/who/")
     assert lost.status_code == 403
@@ -383,6 +415,26 @@ class TestEnd:
         clock.pass_seconds(100_000)
         assert as_alice.get("/who/").json()["active"] == alice.pk
         assert open_for(as_alice) == str(alice.pk)
+
+    def test_end__expired_under_atomic_requests(self, timed, clock, bob, monkeypatch):
+        """The refusal rolls the transaction of the view back, but not the record of the end."""
+        monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
+        clock.pass_seconds(3601)
+        assert timed.get("/who/").status_code == 403
+        assert log_of(bob)[-1] == ("alice", CHANGE, "Closed this user's data (expired).")
+
+    def test_end__expired_under_asgi(self, clock, alice, bob):
+        browser = AsyncClient()
+
+        async def drive():
+            await browser.aforce_login(alice)
+            opened = await browser.post(SET, {"user_id": bob.pk})
+            seen = await browser.get("/who/")
+            clock.pass_seconds(3601)
+            return [opened.status_code, seen.json(), (await browser.get("/who/")).status_code]
+
+        assert async_to_sync(drive)() == [302, {"logged_in": "alice", "active": bob.pk}, 403]
+        assert log_of(bob)[-1] == ("alice", CHANGE, "Closed this user's data (expired).")
 
     def test_end__user_deactivated(self, switched, alice, bob, heard):
         User.objects.filter(pk=bob.pk).update(is_active=False)
@@ -439,6 +491,28 @@ class TestEnd:
         response = switched.get("/who/")
         assert response.status_code in (200, 403)
         assert b"bob" not in response.content
+
+    def test_end__actor_deleted_while_somebody_else_logs_in(
+        self, request_of, alice, bob, eve, heard
+    ):
+        request = request_of(alice)
+        switch.start(request, user=bob)
+        alice.delete()
+        request.user = eve
+        user_logged_in.send(User, request=request, user=eve)
+        assert heard[-1] == {"sender": User, "actor": None, "user": bob, "reason": "log_in"}
+
+    @pytest.mark.django_db(transaction=True)
+    def test_end__outside_a_transaction(self, request_of, alice, bob, heard):
+        request = request_of(alice)
+        switch.start(request, user=bob)
+        User.objects.filter(pk=bob.pk).update(is_active=False)
+        with pytest.raises(NoActiveUser):
+            switch.switched_user(request)
+        assert heard[-1]["reason"] == "inactive"
+        assert log_of(bob)[-1] == ("alice", CHANGE, "Closed this user's data (inactive).")
+        audit.record_late_end(request)
+        assert len(heard) == 2
 
     def test_end__inside_a_transaction_that_is_rolled_back(self, request_of, alice, bob, heard):
         """The record of an end survives ATOMIC_REQUESTS, which rolls back what a refusal wrote."""
@@ -567,6 +641,12 @@ class TestRecords:
             "A user opened the data of another user.",
             "A user's look at the data of another user ended: asked.",
         ]
+
+    def test_records__without_the_admin(self, as_alice, bob, heard, monkeypatch):
+        monkeypatch.delitem(apps.app_configs, "admin")
+        assert as_alice.post(SET, {"user_id": bob.pk}).status_code == 302
+        assert log_of(bob) == []
+        assert [event["user"] for event in heard] == [bob]
 
     def test_records__refusal_is_no_switch(self, client, eve, bob, heard):
         client.force_login(eve)

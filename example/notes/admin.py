@@ -1,8 +1,9 @@
 """Notes, tags and the user table with its "Switch user" button in Django's admin."""
 
-import dsud.admin
 from django.contrib import admin
 from django.contrib.auth.models import User
+
+import dsud.admin
 
 from .models import Note, Tag
 

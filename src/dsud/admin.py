@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from functools import partial, update_wrapper
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib import admin
 from django.contrib.admin.options import IS_POPUP_VAR
 from django.contrib.auth import admin as auth_admin
+from django.template.response import TemplateResponse
 from django.urls import reverse
-from django.utils.html import format_html, mark_safe
+from django.utils.html import format_html
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -19,8 +21,14 @@ from dsud.exceptions import NoActiveUser
 if TYPE_CHECKING:
     from django.contrib.admin.views.main import ChangeList
     from django.contrib.auth.models import AbstractBaseUser
-    from django.http import HttpRequest
-    from django.template.response import TemplateResponse
+    from django.http import HttpRequest, HttpResponse
+
+    # Django's classes take their model in brackets only for type checkers.
+    AnyModelAdmin = admin.ModelAdmin[Any]
+    StockUserAdmin = auth_admin.UserAdmin[Any]
+else:
+    AnyModelAdmin = admin.ModelAdmin
+    StockUserAdmin = auth_admin.UserAdmin
 
 BUTTON = "switch_user_button"
 NO_BUTTON = "–"
@@ -29,7 +37,7 @@ NO_BUTTON = "–"
 NO_DEFAULT = mark_safe('<button type="submit" disabled hidden></button>')
 
 
-class SwitchUserMixin(admin.ModelAdmin):
+class SwitchUserMixin(AnyModelAdmin):
     """Give the admin of any user model a ``switch_user_button`` for its ``list_display``."""
 
     @admin.display(description=_("switch user"))
@@ -41,7 +49,7 @@ class SwitchUserMixin(admin.ModelAdmin):
             return NO_BUTTON
         # Not a form of its own, because the table is inside one and browsers drop the inner one.
         return format_html(
-            '{}<button type="submit" class="button" formmethod="post" formnovalidate'
+            '{}<button type="submit" class="button nowrap" formmethod="post" formnovalidate'
             ' formaction="{}" name="user_id" value="{}">{}</button>',
             NO_DEFAULT if self.list_editable else "",
             reverse("dsud:set_user"),
@@ -59,25 +67,35 @@ class SwitchUserMixin(admin.ModelAdmin):
         ]
         return changelist
 
-    def render_change_form(
-        self, request: HttpRequest, context: dict[str, object], *args: object, **kwargs: object
-    ) -> TemplateResponse:
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
         """Put the button above the form of a user, in whatever template the project has for it."""
-        response = super().render_change_form(request, context, *args, **kwargs)
-        user = context.get("original")
-        if user is not None and _may_press(request, user=user):
-            response.context_data["dsud_user_id"] = _key(user)
-            response.context_data["dsud_change_form"] = response.resolve_template(
-                response.template_name
-            )
-            response.template_name = "dsud/change_user.html"
+        response = super().change_view(request, object_id, form_url, extra_context)
+        # Not a form when it was saved or when an action asks for confirmation.
+        if isinstance(response, TemplateResponse) and "adminform" in (response.context_data or {}):
+            _put_button_above(response, request=request)
         return response
 
 
-class UserAdmin(SwitchUserMixin, auth_admin.UserAdmin):
+class UserAdmin(SwitchUserMixin, StockUserAdmin):
     """The users table of ``django.contrib.auth`` with a button to open each user's data."""
 
-    list_display = (*auth_admin.UserAdmin.list_display, BUTTON)
+    # Beside the name, because the table scrolls sideways when the window is narrow.
+    list_display = ("username", BUTTON, "email", "first_name", "last_name", "is_staff")
+
+
+def _put_button_above(response: TemplateResponse, *, request: HttpRequest) -> None:
+    context = cast("dict[str, Any]", response.context_data)
+    user = context["original"]
+    if _may_press(request, user=user):
+        context["dsud_change_form"] = response.resolve_template(response.template_name)
+        context["dsud_user_id"] = _key(user)
+        response.template_name = "dsud/change_user.html"
 
 
 def _may_press(request: HttpRequest, *, user: AbstractBaseUser) -> bool:

@@ -6,6 +6,7 @@ import logging
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
+from asgiref.sync import sync_to_async
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import DEFAULT_DB_ALIAS, transaction
@@ -15,6 +16,9 @@ from dsud.signals import user_switch_ended, user_switched
 if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser
     from django.http import HttpRequest
+
+# What a request remembers until its response is there.
+LATE = "_dsud_switch_end"
 
 logger = logging.getLogger("dsud")
 
@@ -44,8 +48,10 @@ class End(NamedTuple):
 def record_start(request: HttpRequest, *, actor: AbstractBaseUser, user: AbstractBaseUser) -> None:
     """Record that ``actor`` opens the data of ``user``; a receiver that raises forbids it."""
     user_id = user._meta.pk.value_to_string(user)
-    _write_log_entry(actor, user_id=user_id, user=user, message="Opened this user's data.")
-    user_switched.send(get_user_model(), actor=actor, user=user, request=request)
+    # Because nothing was opened when a receiver forbids it.
+    with transaction.atomic(DEFAULT_DB_ALIAS):
+        _write_log_entry(actor, user_id=user_id, user=user, message="Opened this user's data.")
+        user_switched.send(get_user_model(), actor=actor, user=user, request=request)
     logger.info("A user opened the data of another user.")
 
 
@@ -65,15 +71,21 @@ def record_end_of_refused_request(request: HttpRequest, *, end: End) -> None:
     """Record an end that makes the request fail: at once, or after the transaction it is in."""
     if transaction.get_connection(DEFAULT_DB_ALIAS).in_atomic_block:
         # Later, because the refusal rolls the transaction of the view back, record and all.
-        request._dsud_switch_end = end  # type: ignore[attr-defined]
+        request.__dict__[LATE] = end
     else:
         record_end(request, end=end)
 
 
 def record_late_end(request: HttpRequest) -> None:
     """Record what ``record_end_of_refused_request`` put off, now that there is a response."""
-    if (end := request.__dict__.pop("_dsud_switch_end", None)) is not None:
+    if (end := request.__dict__.pop(LATE, None)) is not None:
         record_end(request, end=end)
+
+
+async def arecord_late_end(request: HttpRequest) -> None:
+    """Do what ``record_late_end`` does, from asynchronous code."""
+    if LATE in request.__dict__:
+        await sync_to_async(record_late_end)(request)
 
 
 def _write_log_entry(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from inspect import unwrap
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol, TypedDict
+from typing import TYPE_CHECKING, Protocol, TypedDict, cast
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from django.contrib.admin import AdminSite
     from django.contrib.auth.models import AbstractBaseUser
     from django.db.models import Model
+    from django.urls import ResolverMatch
 
 USERS_LISTED = 50
 # Because a permission that refuses nearly everybody must not make a page read the whole table.
@@ -69,7 +70,7 @@ def ask(
     status: int = 200,
 ) -> HttpResponse:
     """Render the page within the admin; each button opens one user's data and then ``next_url``."""
-    actor = request.user
+    actor = cast("AbstractBaseUser", request.user)
     context = {
         **site.each_context(request),
         "title": gettext("Whose data do you want to open?"),
@@ -95,20 +96,26 @@ def _owner(view: Callable[..., object]) -> object:
 def _model_in_address(request: HttpRequest) -> type[Model] | None:
     try:
         if is_autocomplete(request):
-            model = apps.get_model(request.GET["app_label"], request.GET["model_name"])
-            return model._meta.get_field(request.GET["field_name"]).related_model
+            return _autocompleted_model(request)
         if _is_admin_view(request, name="view_on_site"):
-            return _content_type_model(request.resolver_match.kwargs["content_type_id"])
+            return _model_on_site(request)
     except (LookupError, FieldDoesNotExist, ObjectDoesNotExist, ValueError):
-        # Not a model at all: the view itself answers that.
+        # No model at all, which the view itself answers.
         return None
     return None
 
 
-def _content_type_model(content_type_id: str) -> type[Model] | None:
+def _autocompleted_model(request: HttpRequest) -> type[Model] | None:
+    model = apps.get_model(request.GET["app_label"], request.GET["model_name"])
+    related = model._meta.get_field(request.GET["field_name"]).related_model
+    return cast("type[Model] | None", related)
+
+
+def _model_on_site(request: HttpRequest) -> type[Model] | None:
     from django.contrib.contenttypes.models import ContentType
 
-    return ContentType.objects.get_for_id(int(content_type_id)).model_class()
+    match = cast("ResolverMatch", request.resolver_match)
+    return ContentType.objects.get_for_id(int(match.kwargs["content_type_id"])).model_class()
 
 
 def _is_admin_view(request: HttpRequest, *, name: str) -> bool:

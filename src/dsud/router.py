@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from django.apps import apps
 from django.conf import settings
@@ -74,11 +74,11 @@ def _is_user_model(model: type[Model]) -> bool:
 
 def _classify_model(model: type[Model]) -> bool:
     meta = model._meta
-    if meta.proxy:
-        return _is_user_model(meta.concrete_model)
-    if meta.auto_created:  # The table of a many-to-many field lives where its model does.
-        return _is_user_model(meta.auto_created)
-    return classify(meta.app_label, meta.model_name)
+    # A proxy lives where its model does, and so does the table of a many-to-many field.
+    original = meta.concrete_model if meta.proxy else meta.auto_created
+    if original:
+        return _is_user_model(cast("type[Model]", original))
+    return classify(meta.app_label, str(meta.model_name))
 
 
 _remembered = functools.cache(_classify_model)

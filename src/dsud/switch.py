@@ -11,6 +11,7 @@ from django.contrib.auth import REDIRECT_FIELD_NAME, get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.middleware.csrf import rotate_token
 from django.urls import NoReverseMatch, get_script_prefix, reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.module_loading import import_string
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
 SESSION_KEY = "_dsud_switch"
+# What a request remembers about its own switch: the verdict on its state, or why it was lost.
+KNOWN = "_dsud_switch_known"
+LOST = "_dsud_switch_lost"
 
 EXPLANATIONS = {
     Reason.EXPIRED: "the time for it is over",
@@ -52,7 +56,7 @@ def active_superusers(*, actor: AbstractBaseUser, user: AbstractBaseUser) -> boo
 
 def may_open(actor: AbstractBaseUser | AnonymousUser, *, user: AbstractBaseUser) -> bool:
     """Tell whether ``actor`` may open the data of ``user`` at this moment."""
-    if not (actor.is_authenticated and actor.is_active and user.is_active):
+    if not (actor.is_active and user.is_active):
         return False
     if actor.pk == user.pk and getattr(actor, "is_staff", False):
         return True
@@ -67,16 +71,15 @@ def switched_user(request: HttpRequest) -> AbstractBaseUser | None:
     Raises ``NoActiveUser`` in the request that finds out that the switch ended by itself, because
     that request was meant for the other user's data; the next one is normal.
     """
-    if (message := getattr(request, "_dsud_switch_lost", None)) is not None:
+    if (message := request.__dict__.get(LOST)) is not None:
         raise NoActiveUser(message)
     state = _state(request)
     if state is None or not _is_actor(request, state=state):
         return None
-    known = getattr(request, "_dsud_switch_known", None)
+    known: tuple[State, AbstractBaseUser] | None = request.__dict__.get(KNOWN)
     if known is None or known[0] != state:
-        known = (state, _judge(request, state=state))
-        request._dsud_switch_known = known
-    return cast("AbstractBaseUser", known[1])
+        known = request.__dict__[KNOWN] = (state, _judge(request, state=state))
+    return known[1]
 
 
 def start(request: HttpRequest, *, user: AbstractBaseUser) -> None:
@@ -88,9 +91,11 @@ def start(request: HttpRequest, *, user: AbstractBaseUser) -> None:
         raise PermissionDenied("You may not open the data of this user.")
     stop(request, reason=Reason.REPLACED)
     # Recorded first, because nobody's data may be opened without a record of it.
-    record_start(request, actor=request.user, user=user)
-    request.session[SESSION_KEY] = State(actor=_key(request.user), user=_key(user), since=time())
-    request.__dict__.pop("_dsud_switch_lost", None)
+    actor = cast("AbstractBaseUser", request.user)
+    record_start(request, actor=actor, user=user)
+    request.session[SESSION_KEY] = State(actor=_key(actor), user=_key(user), since=time())
+    request.__dict__.pop(LOST, None)
+    _invalidate_open_forms(request)
 
 
 def stop(request: HttpRequest, *, reason: Reason = Reason.ASKED) -> None:
@@ -193,7 +198,7 @@ def _state(request: HttpRequest) -> State | None:
 
 
 def _is_actor(request: HttpRequest, *, state: State) -> bool:
-    user = getattr(request, "user", None)
+    user: AbstractBaseUser | AnonymousUser | None = getattr(request, "user", None)
     return user is not None and user.is_authenticated and _key(user) == state["actor"]
 
 
@@ -207,7 +212,7 @@ def _judge(request: HttpRequest, *, state: State) -> AbstractBaseUser:
     record_end_of_refused_request(request, end=end)
     message = f"You no longer see another user's data: {EXPLANATIONS[reason]}."
     # Kept for the rest of this request, because it must not go on in the actor's own database.
-    request._dsud_switch_lost = message  # type: ignore[attr-defined]
+    request.__dict__[LOST] = message
     raise NoActiveUser(message)
 
 
@@ -228,8 +233,15 @@ def _close(
     request: HttpRequest, *, state: State, user: AbstractBaseUser | None, reason: Reason
 ) -> End:
     request.session.pop(SESSION_KEY, None)
+    _invalidate_open_forms(request)
     actor = request.user if _is_actor(request, state=state) else _find_user(state["actor"])
     return End(cast("AbstractBaseUser | None", actor), user, state["user"], reason)
+
+
+def _invalidate_open_forms(request: HttpRequest) -> None:
+    # Because a form in another window shows the rows of whoever was open before: sent now, it
+    # would change the row that has the same primary key in another user's database.
+    rotate_token(request)
 
 
 def _end_at_log_out(request: HttpRequest, **kwargs: object) -> None:
@@ -251,8 +263,8 @@ def _find_user(user_id: str) -> AbstractBaseUser | None:
         return None
 
 
-def _key(user: AbstractBaseUser | AnonymousUser) -> str:
-    return cast("AbstractBaseUser", user)._meta.pk.value_to_string(user)
+def _key(user: AbstractBaseUser) -> str:
+    return user._meta.pk.value_to_string(user)
 
 
 def _safe_url(request: HttpRequest, *, url: str) -> str:

@@ -53,6 +53,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self._lease: Lease | None = None
         # Held while the raw connection is handed out, so that no thread takes it back meanwhile.
         self._lease_lock = threading.RLock()
+        if self.user_key is not None:
+            # Because Django learns the transaction mode there, and a pooled connection is not opened.
+            self.get_connection_params()
 
     # Leasing: get_new_connection() opens; connect() and close() lease and return.
 

@@ -1,0 +1,141 @@
+"""The guide's test runner, run for real in a project of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SETTINGS = """
+from pathlib import Path
+BASE_DIR = Path(__file__).parent
+SECRET_KEY = "x"
+USE_TZ = True
+INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "dsud", "diary"]
+MIDDLEWARE = []
+DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3",
+    "TEST": {"NAME": BASE_DIR / "test.sqlite3"}}}
+DATABASE_ROUTERS = ["dsud.router.UserSpecificDatabaseRouter"]
+TEST_RUNNER = "dsud.test_runner.UserSQLiteDBManagerTestRunner"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+SILENCED_SYSTEM_CHECKS = ["dsud.E001"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+DSUD_APPS = ["diary"]
+USER_SQLITE_DB_MANAGER_TEST_USER_DETAILS = [
+    {"id": 1337, "username": "user_1337", "password": "secret"},
+    {"id": 1338, "username": "user_1338", "password": "secret"},
+]
+"""
+
+MODELS = """
+from django.db import models
+
+class Entry(models.Model):
+    text = models.TextField()
+"""
+
+TESTS = """
+from django.contrib.auth import get_user_model
+from django.test import SimpleTestCase, TestCase, TransactionTestCase
+from dsud import use_user
+from dsud.engines import engine
+from diary.models import Entry
+
+class Mixin:
+    def test_enrolled(self):
+        names = list(get_user_model().objects.order_by("pk").values_list("pk", "username"))
+        self.assertEqual(names, [(1337, "user_1337"), (1338, "user_1338")])
+        self.assertTrue(get_user_model().objects.get(pk=1337).check_password("secret"))
+        self.assertTrue(engine().exists("1337"))
+
+    def test_location(self):
+        self.assertNotIn("production", str(engine().location))
+        with use_user(1337):
+            Entry.objects.create(text="in a test")
+
+class First(Mixin, TestCase):
+    pass
+
+class Second(Mixin, TestCase):
+    def test_new_user(self):
+        with use_user(get_user_model().objects.create_user("eve")):
+            self.assertEqual(Entry.objects.count(), 0)
+
+class Third(SimpleTestCase):
+    def test_nothing(self):
+        self.assertTrue(True)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """Return a project whose production directory of user databases holds a canary."""
+    (tmp_path / "site_settings.py").write_text(SETTINGS)
+    diary = tmp_path / "diary"
+    diary.mkdir()
+    (diary / "__init__.py").write_text("")
+    (diary / "models.py").write_text(MODELS)
+    (diary / "tests.py").write_text(TESTS)
+    production = tmp_path / "user_databases"
+    production.mkdir()
+    (production / "canary").write_text("untouched")
+    (tmp_path / "scratch").mkdir()
+    return tmp_path
+
+
+def run_tests(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the project's tests with Django's command."""
+    environment = {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "site_settings",
+        "PYTHONPATH": os.pathsep.join([str(project), *filter(None, sys.path)]),
+        "TMPDIR": str(project / "scratch"),
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "django", "test", *arguments],
+        cwd=project,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def assert_untouched(project: Path) -> None:
+    """Assert that production is as it was and that nothing is left anywhere."""
+    production = project / "user_databases"
+    assert [path.name for path in production.iterdir()] == ["canary"]
+    assert (production / "canary").read_text() == "untouched"
+    assert list((project / "scratch").glob("dsud-tests-*")) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("--parallel", "2"), ("--keepdb",), ("--shuffle", "7")],
+    ids=lambda arguments: " ".join(arguments) or "plain",
+)
+def test_runner__enrols_users_and_leaves_production_untouched(
+    project: Path, arguments: tuple[str, ...]
+) -> None:
+    for _ in range(2):  # Twice, because a database that is kept must not keep the users.
+        result = run_tests(project, *arguments)
+        assert result.returncode == 0, result.stderr
+        assert "Ran 6 tests" in result.stderr
+    assert_untouched(project)
+
+
+def test_runner__failing_test_fails_the_run_and_leaves_nothing(project: Path) -> None:
+    tests = project / "diary" / "tests.py"
+    tests.write_text(tests.read_text().replace("assertTrue(True)", "assertTrue(False)"))
+    result = run_tests(project)
+    assert result.returncode == 1
+    assert_untouched(project)
+
+
+def test_runner__only_simple_tests_need_no_database(project: Path) -> None:
+    result = run_tests(project, "diary.tests.Third")
+    assert result.returncode == 0, result.stderr
+    assert_untouched(project)
