@@ -26,6 +26,9 @@ RUN_BLOCKS = ROOT / "tests" / "run_blocks.py"
 #: A block that begins with a comment naming a file is that file of the project, or lines for it.
 NAMES_A_FILE = re.compile(r"^(?:# |\{# )([\w./-]+\.(?:py|html))(?: #\})?$")
 
+#: A line that stands for what is there already.
+HAS_GAP = re.compile(r"^ *\.\.\.,?$", re.MULTILINE)
+
 #: Commands that serve until they are stopped.
 SERVES = re.compile(r"runserver|\bgunicorn\b|\buvicorn\b")
 
@@ -195,8 +198,7 @@ class Project:
     def write(self, file: str, text: str) -> None:
         """Write a file, or put a snippet where it belongs."""
         path = self.root / file
-        is_snippet = path.name == "settings.py" or (path.suffix == ".py" and "..." in text)
-        if path.exists() and is_snippet:
+        if path.exists() and (path.name == "settings.py" or HAS_GAP.search(text)):
             text = merge(path.read_text(), text)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
@@ -261,11 +263,6 @@ def follow(project: Project, blocks: list[Block], *, visit: Visit, skipped: list
     `visit` is called with the address of each server that the page starts; commands that begin with
     one of those in `skipped` are not run.
     """
-    for is_python, group in groupby(blocks, key=lambda block: (block.language, block.file)):
-        language, file = is_python
-        if language in {"python", "pycon"} and file is None:
-            continue
-        del group
     for kind, group in groupby(blocks, key=_kind):
         if kind == "python":
             project.execute(list(group))

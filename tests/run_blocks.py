@@ -21,7 +21,7 @@ def compare(block: dict[str, str], namespace: dict[str, object]) -> None:
     """Execute what was typed at a prompt and compare what it prints."""
     test = doctest.DocTestParser().get_doctest(block["text"], {}, block["name"], None, 0)
     test.globs = namespace
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.IGNORE_EXCEPTION_DETAIL)
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
     if runner.run(test, clear_globs=False).failed:
         sys.exit(1)
 

@@ -8,9 +8,11 @@ from unittest import mock
 import pytest
 import pytest_django
 from django.apps import apps
+from django.contrib import admin
 from django.core.checks import CheckMessage, run_checks
 from django.db import connections, models
 from django.test.utils import isolate_apps
+from django.urls import include, path
 
 import tests.notes
 from dsud import checks, router
@@ -247,6 +249,16 @@ def test_dsud_W002__button_without_address(settings: pytest_django.Settings) -> 
         with mock.patch("tests.library.models.urlpatterns", [], create=True):
             message = found("dsud.W002", list(checks.check_urls()))
     assert 'path("admin/", include("dsud.urls", namespace="dsud"))' in str(message.hint)
+
+
+def test_dsud_W002__addresses_after_those_of_the_admin(settings: pytest_django.Settings) -> None:
+    settings.ROOT_URLCONF = "tests.library.models"
+    patterns = [path("admin/", admin.site.urls), path("admin/", include("dsud.urls"))]
+    with (
+        mock.patch.object(checks, "_has_switch_button", return_value=True),
+        mock.patch("tests.library.models.urlpatterns", patterns, create=True),
+    ):
+        assert found("dsud.W002", list(checks.check_urls()))
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,14 @@ class DSUDConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the query path with what makes, deletes and checks user databases."""
-        from dsud import checks, lifecycle, provisioning
+        from dsud import checks, lifecycle, provisioning, switch
         from dsud.connections import resolve_aliases_on_demand
         from dsud.engines.base import provide_missing_with
 
         resolve_aliases_on_demand()
         provide_missing_with(provisioning.provide)
         checks.register_checks()
+        switch.connect()
         # Each class that saves a user sends its own signals, proxies and children included.
         for model in apps.get_models():
             if issubclass(model, get_user_model()):

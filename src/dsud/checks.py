@@ -14,9 +14,10 @@ from django.core.checks import Warning as CheckWarning
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations import CreateModel
 from django.db.models import Model
-from django.urls import NoReverseMatch, reverse
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.module_loading import import_string
 
+from dsud import switch
 from dsud.conf import FIRST_USE, SIGN_UP, conf
 from dsud.connections import ALIAS_PREFIX
 from dsud.engines import engine
@@ -266,8 +267,10 @@ def check_urls(**kwargs: object) -> Iterator[CheckMessage]:
     if not apps.is_installed("django.contrib.admin") or not _has_switch_button():
         return
     try:
-        reverse("dsud:set_user")
-    except NoReverseMatch:
+        answers = resolve(reverse("dsud:set_user")).func is switch.set_user
+    except (NoReverseMatch, Resolver404):
+        answers = False
+    if not answers:
         yield CheckWarning(
             'The "Switch user" button is in the admin, but nothing answers it.',
             hint='Add path("admin/", include("dsud.urls", namespace="dsud")) to urlpatterns,'

@@ -13,7 +13,7 @@ from django.http.response import HttpResponseBase
 from django.template import loader
 from django.utils.module_loading import import_string
 
-from dsud import stepwise, switch
+from dsud import audit, stepwise, switch
 from dsud.conf import conf
 from dsud.context import Activation, Block, user_key
 from dsud.exceptions import DSUDError, NoActiveUser
@@ -64,6 +64,7 @@ class DatabaseSwitchMiddleware:
             return self._answer_async(request, activation)
         with Block(activation):
             response = cast("HttpResponseBase", self.get_response(request))
+            audit.record_late_end(request)
         return _stream_inside(response, activation)
 
     async def _answer_async(
@@ -71,6 +72,7 @@ class DatabaseSwitchMiddleware:
     ) -> HttpResponseBase:
         async with Block(activation):
             response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
+            await audit.arecord_late_end(request)
         return _stream_inside(response, activation)
 
     def process_view(

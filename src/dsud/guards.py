@@ -1,0 +1,280 @@
+"""What objects, querysets, values and cursors of one user may do while another is active: nothing."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from django.apps import apps
+from django.db.models import Model, query
+from django.db.models.fields import related_descriptors
+from django.db.models.sql import Query, UpdateQuery
+
+from dsud.connections import key_of_alias
+from dsud.context import Activation, active_key, current_activation, user_key
+from dsud.exceptions import WrongUser
+from dsud.router import is_user_model
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models.sql.compiler import SQLCompiler
+
+F = TypeVar("F", bound=Callable[..., object])
+
+STAMP = "dsud_stamp"
+VALUES_OF = "dsud_values_of"
+ROWS_OF = "dsud_rows_of"
+
+
+def owner_of(instance: Model) -> str | None:
+    """Return whose database an instance came from, or None when it came from no user's."""
+    return key_of_alias(instance._state.db or "")
+
+
+def refuse_foreign(instances: Iterable[object]) -> None:
+    """Raise ``WrongUser`` when an instance is another user's than the active one's."""
+    for instance in instances:
+        if isinstance(instance, Model) and (owner := owner_of(instance)) is not None:
+            active = active_key()
+            if active is not None and owner != active:
+                raise WrongUser(owner=owner, active=active, what=f"A {instance._meta.label}")
+
+
+# Cursors: the net under everything
+
+
+def refuse_cursor(connection: BaseDatabaseWrapper) -> None:
+    """Refuse a cursor for a user's database while another user is active.
+
+    With nobody active it is allowed, because an operator's code names the alias itself.
+    """
+    owner = key_of_alias(connection.alias)
+    active = active_key()
+    if active is not None and owner is not None and active != owner:
+        raise WrongUser(owner=owner, active=active, what="A connection")
+
+
+# Queries: stamped when they are built, judged when they are compiled
+
+
+class Stamp:
+    """For whom a query was built; what travels with its clones, pickles and subqueries."""
+
+    __slots__ = ("_activation", "_key")
+
+    def __init__(self, activation: Activation | None, key: str | None) -> None:
+        self._activation = activation
+        self._key = key
+
+    def key(self) -> str | None:
+        """Return the key of the user; a request's is resolved only now."""
+        if self._key is None and self._activation is not None:
+            self._key = self._activation.key()
+        return self._key
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Stamp, (None, self.key())
+
+
+def _new_stamp() -> Stamp | None:
+    activation = current_activation()
+    # A glance asks nobody: a queryset may be built where no query may be made, or for nobody.
+    return None if activation is None else Stamp(activation, activation.glance())
+
+
+def _stamp(query_: Query) -> None:
+    """Note on a query of a user model for whom it is built, unless that is noted already."""
+    notes = query_.__dict__
+    if notes.get(STAMP, None) is None and notes.get(STAMP, ...) is not False:
+        if query_.model is not None and is_user_model(query_.model):
+            notes[STAMP] = _new_stamp()
+        else:
+            notes[STAMP] = False
+
+
+def _guard_init(init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def stamped(self: Query, *args: object, **kwargs: object) -> None:
+        init(self, *args, **kwargs)
+        _stamp(self)
+
+    return stamped
+
+
+def _guard_clone(clone: Callable[[Query], Query]) -> Callable[[Query], Query]:
+    """Stamp what is derived from a class-level queryset, which was built for nobody."""
+
+    @functools.wraps(clone)
+    def stamped(self: Query) -> Query:
+        copy = clone(self)
+        if not copy.__dict__.get(STAMP):
+            _stamp(copy)
+        return copy
+
+    return stamped
+
+
+def _guard_compiler(get_compiler: Callable[..., SQLCompiler]) -> Callable[..., SQLCompiler]:
+    """Judge every query, subqueries and combined ones too, where it meets a connection."""
+
+    @functools.wraps(get_compiler)
+    def judged(self: Query, *args: object, **kwargs: object) -> SQLCompiler:
+        compiler = get_compiler(self, *args, **kwargs)
+        stamp = self.__dict__.get(STAMP)
+        if stamp or VALUES_OF in self.__dict__:
+            key = key_of_alias(compiler.connection.alias)
+            if key is not None:
+                _refuse_query(self, stamp, key)
+        return compiler
+
+    return judged
+
+
+def _refuse_query(query_: Query, stamp: Stamp | None, key: str) -> None:
+    what = f"A query of {query_.model._meta.label}"
+    built_for = stamp.key() if stamp else None
+    if built_for is not None and built_for != key:
+        raise WrongUser(owner=built_for, active=key, what=what)
+    for owner in query_.__dict__.get(VALUES_OF, ()):
+        if owner != key:
+            raise WrongUser(owner=owner, active=key, what=f"An object used in {what.lower()}")
+
+
+def _note_value(query_: Query, value: object) -> None:
+    if isinstance(value, Model) and (owner := owner_of(value)) is not None:
+        query_.__dict__[VALUES_OF] = query_.__dict__.get(VALUES_OF, frozenset()) | {owner}
+
+
+def _guard_lookup(check: Callable[..., None]) -> Callable[..., None]:
+    """Note whose objects a query is filtered by: afterwards only their primary keys are left."""
+
+    @functools.wraps(check)
+    def noted(self: Query, value: object, *args: object, **kwargs: object) -> None:
+        check(self, value, *args, **kwargs)
+        _note_value(self, value)
+
+    return noted
+
+
+def _guard_update(add: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(add)
+    def noted(self: UpdateQuery, values_seq: Iterable[tuple[object, object, object]]) -> None:
+        values = list(values_seq)
+        for _, _, value in values:
+            _note_value(self, value)
+        add(self, values)
+
+    return noted
+
+
+# Results that a queryset keeps
+
+
+class Rows:
+    """The rows that a queryset keeps after it was evaluated, for the user it was evaluated for."""
+
+    def __get__(self, queryset: query.QuerySet[Model] | None, owner: type) -> object:
+        if queryset is None:
+            return self
+        notes = queryset.__dict__
+        if ROWS_OF in notes and notes["_result_cache"] is not None:
+            active = active_key()
+            if active is not None and notes[ROWS_OF] != active:
+                what = f"A queryset of {queryset.model._meta.label}"
+                raise WrongUser(owner=notes[ROWS_OF], active=active, what=what)
+        try:
+            return notes["_result_cache"]
+        except KeyError:
+            raise AttributeError("_result_cache") from None
+
+    def __set__(self, queryset: query.QuerySet[Model], rows: list[object] | None) -> None:
+        notes = queryset.__dict__
+        notes["_result_cache"] = rows
+        notes.pop(ROWS_OF, None)
+        if rows and is_user_model(queryset.model):
+            owner = key_of_alias(queryset.db)
+            if owner is not None:
+                notes[ROWS_OF] = owner
+
+
+# Objects handed over in lists
+
+
+def _guard_objects(method: F) -> F:
+    """Refuse objects of another user that a method takes, in a list or one by one."""
+
+    @functools.wraps(method)
+    def refusing(self: object, *objs: object, **kwargs: object) -> object:
+        if objs and not isinstance(objs[0], Model) and isinstance(objs[0], Iterable):
+            if not isinstance(objs[0], (str, query.QuerySet)):
+                objs = (list(objs[0]), *objs[1:])
+                refuse_foreign(cast("list[object]", objs[0]))
+        else:
+            refuse_foreign(objs)
+        return method(self, *objs, **kwargs)
+
+    return cast("F", refusing)
+
+
+def _guard_related_manager(create: Callable[..., type]) -> Callable[..., type]:
+    """Guard ``remove`` and ``set``, which look at primary keys only."""
+
+    @functools.wraps(create)
+    def guarded(*args: object, **kwargs: object) -> type:
+        manager = create(*args, **kwargs)
+        for name in ("remove", "set"):
+            if (method := vars(manager).get(name)) is not None:
+                setattr(manager, name, _guard_objects(method))
+        return manager
+
+    return guarded
+
+
+def _guard_prefetch(prefetch: Callable[..., object]) -> Callable[..., object]:
+    """Refuse to prefetch over several users, because one database would answer for all."""
+
+    @functools.wraps(prefetch)
+    def refusing(
+        instances: list[Model], prefetcher: object, lookup: object, level: int
+    ) -> object:
+        owners = {owner_of(instance) for instance in instances}
+        if instances and _target_is_user_model(prefetcher) and _are_users(instances):
+            owners = {user_key(instance) for instance in instances} | {active_key()}
+        if len(owners) > 1:
+            first, second, *_ = sorted(owners, key=str)
+            raise WrongUser(
+                owner=str(first), active=str(second), what="A prefetch over several users"
+            )
+        return prefetch(instances, prefetcher, lookup, level)
+
+    return refusing
+
+
+def _are_users(instances: list[Model]) -> bool:
+    return issubclass(type(instances[0]), apps.get_model(_user_label()))
+
+
+def _user_label() -> str:
+    from django.conf import settings
+
+    return str(settings.AUTH_USER_MODEL)
+
+
+def _target_is_user_model(prefetcher: object) -> bool:
+    model = getattr(prefetcher, "model", None)
+    if model is None and (related := getattr(prefetcher, "related", None)) is not None:
+        model = related.related_model
+    return isinstance(model, type) and issubclass(model, Model) and is_user_model(model)
+
+
+# Equality
+
+
+def _same_row(self: Model, other: object) -> bool:
+    """Compare as Django does, but rows of two users are two rows, whatever their keys."""
+    if isinstance(other, Model):
+        mine, theirs = owner_of(self), owner_of(other)
+        if mine is not None and theirs is not None and mine != theirs:
+            return False
+    return Model.__eq__(self, other)
