@@ -10,7 +10,8 @@ from django.contrib.auth.models import User
 
 from dsud import engines
 from dsud.connections import release
-from dsud.pool import Force, pool
+from dsud.leases import Force
+from dsud.pool import pool
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

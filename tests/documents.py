@@ -27,10 +27,17 @@ RUN_BLOCKS = ROOT / "tests" / "run_blocks.py"
 NAMES_A_FILE = re.compile(r"^(?:# |\{# )([\w./-]+\.(?:py|html))(?: #\})?$")
 
 #: A line that stands for what is there already.
-HAS_GAP = re.compile(r"^ *\.\.\.,?$", re.MULTILINE)
+HAS_GAP = re.compile(r"^( *)\.\.\.,?$", re.MULTILINE)
 
 #: Commands that serve until they are stopped.
 SERVES = re.compile(r"runserver|\bgunicorn\b|\buvicorn\b")
+
+MIGRATE = """
+set -e
+python manage.py makemigrations --verbosity 0
+python manage.py migrate --verbosity 0
+python manage.py migrate_user_dbs
+"""
 
 Visit = Callable[[str], None]
 
@@ -112,6 +119,8 @@ def merge(source: str, snippet: str) -> str:
     An assignment takes the place of the one that the file has; in a list, the first `...` stands for
     what the file's list has and other `...` for nothing. Imports go to the top, all else to the end.
     """
+    # Because the guide writes no comma after the dots.
+    snippet = HAS_GAP.sub(r"\1...,", snippet)
     for statement in ast.parse(snippet).body:
         text = ast.get_source_segment(snippet, statement)
         assert text is not None
@@ -154,6 +163,7 @@ def _fill_in(text: str, old: str) -> str:
         elif old_value is not None:
             items += map(ast.unparse, old_value.elts)
             old_value = None
+    items = list(dict.fromkeys(items))  # because nobody adds a line that is there already
     name = text.partition("=")[0]
     return f"{name}= [\n" + "".join(f"    {item},\n" for item in items) + "]"
 
@@ -176,6 +186,7 @@ class Project:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "PYTHONPATH": str(ROOT / "src"),
             "PYTHONDONTWRITEBYTECODE": "1",
+            "HOME": str(root),  # because gunicorn puts a socket there
             "NO_COLOR": "1",
         }
 
@@ -231,7 +242,7 @@ class Project:
             port = listener.getsockname()[1]
         if "runserver" in command:  # because its reloader is a second process
             command = command.replace("runserver", f"runserver --noreload {port}")
-        command = f"exec {command.replace(':8000', f':{port}')}"
+        command = f"exec {re.sub(r'\b8000\b', str(port), command)}"
         log = self.root / "server.log"
         with log.open("w") as output:
             server = subprocess.Popen(
@@ -261,23 +272,28 @@ def follow(project: Project, blocks: list[Block], *, visit: Visit, skipped: list
     """Do in a project what the blocks of a page say, in their order.
 
     `visit` is called with the address of each server that the page starts; commands that begin with
-    one of those in `skipped` are not run.
+    one of those in `skipped` are not run. Models are migrated, unless the page says how.
     """
+    says_how = any("makemigrations" in block.text for block in blocks)
     for kind, group in groupby(blocks, key=_kind):
         if kind == "python":
             project.execute(list(group))
             continue
         for block in group:
-            if kind == "file":
-                project.write(str(block.file), block.text)
-            elif kind == "console":
+            if kind == "console":
                 _type_in(project, block, visit=visit, skipped=skipped)
+                continue
+            project.write(str(block.file), block.text)
+            if Path(str(block.file)).name == "models.py" and not says_how:
+                project.run(MIGRATE)
 
 
 def _kind(block: Block) -> str:
     if block.file:
         return "file"
-    return "python" if block.language in {"python", "pycon"} else block.language
+    kinds = {"python": "python", "pycon": "python", "console": "console"}
+    assert block.language in kinds, f"{block} is neither run nor a file of the project"
+    return kinds[block.language]
 
 
 def _type_in(project: Project, block: Block, *, visit: Visit, skipped: list[str]) -> None:

@@ -16,7 +16,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.test.utils import isolate_apps
 
 from dsud import router, shared_model, use_user, user_model
-from dsud.exceptions import NoActiveUser
+from dsud.exceptions import NoActiveUser, WrongUser
 from tests.library.models import Book, Loan
 from tests.notes.models import Loud, Note, Tag
 
@@ -136,7 +136,8 @@ def test_allow_relation__user_row_and_shared_row(alice: User, bob: User) -> None
         foreign = Tag.objects.create(name="z")
     assert django_router.allow_relation(note, alice)
     assert django_router.allow_relation(note, tag)
-    assert not django_router.allow_relation(note, foreign)
+    with pytest.raises(WrongUser):
+        django_router.allow_relation(note, foreign)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from django.apps import AppConfig, apps
 from django.contrib.auth import get_user_model
-from django.db.models.signals import post_delete, post_save
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
+
+from dsud import guards, transactions
+from dsud.connections import resolve_aliases_on_demand
+from dsud.engines.base import ask_before_cursors, provide_missing_with
 
 
 class DSUDConfig(AppConfig):
@@ -17,16 +21,23 @@ class DSUDConfig(AppConfig):
 
     def ready(self) -> None:
         """Connect the query path with what makes, deletes and checks user databases."""
-        from dsud import checks, lifecycle, provisioning, switch
-        from dsud.connections import resolve_aliases_on_demand
-        from dsud.engines.base import provide_missing_with
+        # Not before, because they import models.
+        from dsud import checks, history, lifecycle, provisioning, switch
 
         resolve_aliases_on_demand()
         provide_missing_with(provisioning.provide)
+        guards.install()
+        transactions.install()
+        ask_before_cursors(before_cursor)
         checks.register_checks()
         switch.connect()
-        # Each class that saves a user sends its own signals, proxies and children included.
+        history.connect()
         for model in apps.get_models():
             if issubclass(model, get_user_model()):
-                post_save.connect(provisioning.expect_database, sender=model)
-                post_delete.connect(lifecycle.delete_with_user, sender=model)
+                lifecycle.connect(model)
+
+
+def before_cursor(connection: BaseDatabaseWrapper) -> None:
+    """Refuse another user's database, and let the active user's join the open transaction."""
+    guards.refuse_cursor(connection)
+    transactions.join(connection)

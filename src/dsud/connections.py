@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from django.core.signals import request_finished
@@ -13,7 +13,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
 from dsud import engines
-from dsud.pool import Force, pool
+from dsud.leases import AnyLease, Force
+from dsud.pool import pool
 
 ALIAS_PREFIX = "user_"
 
@@ -85,7 +86,7 @@ class KeptAliases(threading.local):
                     return
 
     def _drop(self, alias: str) -> bool:
-        if hasattr(connections._connections, alias):
+        if hasattr(connections._connections, alias):  # type: ignore[attr-defined]
             if connections[alias].connection is not None or connections[alias].in_atomic_block:
                 return False
             del connections[alias]
@@ -120,9 +121,17 @@ def temporary(alias: str, settings: Mapping[str, object]) -> Iterator[BaseDataba
         del connections[alias]
 
 
-def release(*, force: Force = Force.CURSORS) -> None:
-    """Return this thread's connections to the pool; open transactions keep theirs."""
-    pool.release_thread(force=force)
+def held() -> frozenset[AnyLease]:
+    """Return what this thread has leased from the pool."""
+    return pool.held()
+
+
+def release(*, force: Force = Force.CURSORS, untouched: Collection[AnyLease] = frozenset()) -> None:
+    """Return this thread's connections to the pool; open transactions keep theirs.
+
+    What is ``untouched`` keeps its half-read cursors, too, and is returned only when it is idle.
+    """
+    pool.release_thread(force=force, untouched=untouched)
 
 
 def release_after_request(**kwargs: object) -> None:

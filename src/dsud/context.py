@@ -13,8 +13,9 @@ from django.core.exceptions import ValidationError
 from django.db.models import Field, Model
 
 from dsud import stepwise
-from dsud.connections import alias_of, release
+from dsud.connections import alias_of, held, release
 from dsud.exceptions import InvalidUserKey, NoActiveUser
+from dsud.leases import AnyLease
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,26 +61,39 @@ def primary_key_field() -> Field[object, object]:
 class Activation:
     """One answer to "who is active?": given from the start, or asked for each time."""
 
-    __slots__ = ("_find", "_key", "alias")
+    __slots__ = ("_find", "_last")
 
     def __init__(
         self, *, key: str | None = None, find: Callable[[], str | None] | None = None
     ) -> None:
-        self._key = key
         self._find = find
-        self.alias = None if key is None else alias_of(key)
+        self._last = _key_and_alias(key)
 
     def key(self) -> str | None:
-        """Return the key of the active user, or None when nobody is active.
+        """Return the key of the active user, or None when nobody is active."""
+        return self._found()[0]
 
-        What ``find`` says is never remembered, because a view may log somebody in or out.
+    def alias(self) -> str | None:
+        """Return the alias of the active user's connection, or None when nobody is active."""
+        return self._found()[1]
+
+    def _found(self) -> tuple[str | None, str | None]:
+        """Ask who is active, because a view may log somebody in or out.
+
+        The last answer spares building the alias; it is a pair in one place, because the threads
+        of one request share it.
         """
-        if self._find is not None:
-            key = self._find()
-            if key != self._key:
-                self._key = key
-                self.alias = None if key is None else alias_of(key)
-        return self._key
+        last = self._last
+        if self._find is not None and (key := self._find()) != last[0]:
+            last = self._last = _key_and_alias(key)
+        return last
+
+    def glance(self) -> str | None:
+        """Return the key if it is known without asking anybody; used where nothing may be asked."""
+        if self._find is None:
+            return self._last[0]
+        glance = getattr(self._find, "glance", None)
+        return None if glance is None else cast("str | None", glance())
 
 
 class TemporaryActivation(Activation):
@@ -89,17 +103,24 @@ class TemporaryActivation(Activation):
 
     def __init__(self, alias: str) -> None:
         super().__init__()
-        self.alias = alias
+        self._last = (None, alias)
+
+
+def _key_and_alias(key: str | None) -> tuple[str | None, str | None]:
+    return key, None if key is None else alias_of(key)
 
 
 class _Entry:
-    """A block that was entered: what it activates, and the block around it."""
+    """A block that was entered: what it activates, the block around it, what was leased before."""
 
-    __slots__ = ("activation", "block", "previous")
+    __slots__ = ("activation", "block", "leased", "previous")
 
-    def __init__(self, activation: Activation, block: object, previous: _Entry | None) -> None:
-        self.activation = activation
+    def __init__(
+        self, block: Block, previous: _Entry | None, *, leased: frozenset[AnyLease]
+    ) -> None:
+        self.activation = block.activation
         self.block = block
+        self.leased = leased
         self.previous = previous
 
 
@@ -121,11 +142,10 @@ def active_key() -> str | None:
 def active_alias() -> str:
     """Return the alias of the active user's connection; raise ``NoActiveUser`` without one."""
     activation = current_activation()
-    if activation is not None:
-        activation.key()
-        if activation.alias is not None:
-            return activation.alias
-    raise NoActiveUser
+    alias = None if activation is None else activation.alias()
+    if alias is None:
+        raise NoActiveUser
+    return alias
 
 
 def current_user_id() -> UserId | None:
@@ -142,11 +162,11 @@ class Block:
     """
 
     def __init__(self, activation: Activation, *, releases: bool = True) -> None:
-        self._activation = activation
+        self.activation = activation
         self._releases = releases
 
     def __enter__(self) -> None:
-        _active.set(_Entry(self._activation, self, _active.get()))
+        _active.set(_Entry(self, _active.get(), leased=held() if self._releases else frozenset()))
 
     def __exit__(
         self,
@@ -158,9 +178,10 @@ class Block:
         if entry is not None and entry.block is self:
             _active.set(entry.previous)
         else:
-            _take_out(self, entry)
+            entry = _take_out(self, entry)
         if self._releases and _active.get() is None:
-            release()
+            # Not what was leased before: an operator may be iterating over it around this block.
+            release(untouched=frozenset() if entry is None else entry.leased)
 
     async def __aenter__(self) -> None:
         self.__enter__()
@@ -174,13 +195,14 @@ class Block:
         self.__exit__(exc_type, exc_value, traceback)
 
 
-def _take_out(block: Block, entry: _Entry | None) -> None:
-    """Remove a block that is left before those entered inside it."""
-    while entry is not None and entry.previous is not None:
-        if entry.previous.block is block:
-            entry.previous = entry.previous.previous
-            return
-        entry = entry.previous
+def _take_out(block: Block, entry: _Entry | None) -> _Entry | None:
+    """Remove a block that is left before those entered inside it, and return its entry."""
+    while entry is not None and (previous := entry.previous) is not None:
+        if previous.block is block:
+            entry.previous = previous.previous
+            return previous
+        entry = previous
+    return None
 
 
 class use_user(Block):  # noqa: N801, because it reads as a function
@@ -196,4 +218,4 @@ class use_user(Block):  # noqa: N801, because it reads as a function
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Run a function, coroutine function, generator or asynchronous generator as the user."""
-        return stepwise.run_inside(function, self, Block(self._activation, releases=False))
+        return stepwise.run_inside(function, self, Block(self.activation, releases=False))

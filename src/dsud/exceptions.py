@@ -27,12 +27,42 @@ class NoActiveUser(DSUDError, PermissionDenied):
         )
 
 
+class WrongUser(DSUDError):
+    """Raised when an object, a query or a connection of one user is used as another; answers 500.
+
+    It is a mistake of the code and never the visitor's, so it is not hidden behind a 403.
+    """
+
+    def __init__(self, *, owner: str, active: str, what: str) -> None:
+        self.owner = owner
+        self.active = active
+        self.what = what
+        super().__init__(
+            f"{what} of user {owner!r} was used while user {active!r} is active."
+            f" Load it again inside the block of user {active!r}, or use it inside"
+            f" `with use_user({owner!r}):`."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Because exceptions cross process borders with positional arguments only.
+        return _wrong_user, (self.owner, self.active, self.what)
+
+
+def _wrong_user(owner: str, active: str, what: str) -> WrongUser:
+    return WrongUser(owner=owner, active=active, what=what)
+
+
 class InvalidUserKey(DSUDError, ValueError):
     """Raised when a value cannot be the primary key of a user with a database."""
 
     def __init__(self, value: object, reason: str) -> None:
         self.value = value
+        self.reason = reason
         super().__init__(f"{value!r:.80} cannot name a user database: {reason}.")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Because exceptions cross process borders with all of their arguments or not at all.
+        return type(self), (self.value, self.reason)
 
 
 class InvalidEngine(DSUDError, ImproperlyConfigured):
@@ -47,7 +77,6 @@ class UserDatabaseError(DSUDError):
         super().__init__(message)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Because exceptions cross process borders with all of their arguments or not at all.
         return type(self), (self.user_key, str(self))
 
 
@@ -77,3 +106,6 @@ class FleetFailed(DSUDError):
             f"{len(self.failures)} user databases failed, all others are done."
             f" Mend the causes and run it again:\n{lines}"
         )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.failures,)

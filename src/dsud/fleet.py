@@ -19,6 +19,8 @@ from dsud.models import UserDatabase
 
 R = TypeVar("R")
 
+State = UserDatabase.State
+
 
 class UnknownUser(DSUDError):
     """Raised when a name given by an operator is no user, or could be two."""
@@ -39,7 +41,8 @@ def keys() -> Iterator[str]:
     states = UserDatabase.objects.using(DEFAULT_DB_ALIAS).order_by("pk")
     registered = dict(states.values_list("user_key", "state"))
     for key, state in registered.items():
-        if state == UserDatabase.State.READY or engine().exists(key):
+        # A database that was made may wait to be registered, if its maker was killed in between.
+        if state == State.READY or (state == State.PENDING and engine().exists(key)):
             yield key
     for key in engine().keys():
         if key not in registered:
@@ -70,7 +73,10 @@ def key_of_name(name: str) -> str:
     if len(found) == 1:
         return found.pop()
     if found:
-        raise UnknownUser(f"{name!r} is one user's name and another user's key: {sorted(found)}.")
+        raise UnknownUser(
+            f"{name!r} is one user's name and another user's key."
+            " Give the key of the one or the name of the other."
+        )
     raise UnknownUser(f"There is no user with the name or the key {name!r}.")
 
 

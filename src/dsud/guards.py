@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model, query
 from django.db.models.fields import related_descriptors
 from django.db.models.sql import Query, UpdateQuery
 
 from dsud.connections import key_of_alias
 from dsud.context import Activation, active_key, current_activation, user_key
-from dsud.exceptions import WrongUser
-from dsud.router import is_user_model
+from dsud.exceptions import NoActiveUser, WrongUser
+from dsud.router import is_user_model, owner_of
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -23,13 +25,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., object])
 
 STAMP = "dsud_stamp"
-VALUES_OF = "dsud_values_of"
+VALUES = "dsud_stamps_of_values"
 ROWS_OF = "dsud_rows_of"
-
-
-def owner_of(instance: Model) -> str | None:
-    """Return whose database an instance came from, or None when it came from no user's."""
-    return key_of_alias(instance._state.db or "")
 
 
 def refuse_foreign(instances: Iterable[object]) -> None:
@@ -121,29 +118,47 @@ def _guard_compiler(get_compiler: Callable[..., SQLCompiler]) -> Callable[..., S
     @functools.wraps(get_compiler)
     def judged(self: Query, *args: object, **kwargs: object) -> SQLCompiler:
         compiler = get_compiler(self, *args, **kwargs)
-        stamp = self.__dict__.get(STAMP)
-        if stamp or VALUES_OF in self.__dict__:
+        notes = self.__dict__
+        if notes.get(STAMP) or VALUES in notes:
             key = key_of_alias(compiler.connection.alias)
-            if key is not None:
-                _refuse_query(self, stamp, key)
+            if key is not None and not self.is_empty():
+                _refuse_query(self, key)
         return compiler
 
     return judged
 
 
-def _refuse_query(query_: Query, stamp: Stamp | None, key: str) -> None:
+def _refuse_query(query_: Query, key: str) -> None:
     what = f"A query of {query_.model._meta.label}"
+    stamp = query_.__dict__.get(STAMP)
     built_for = stamp.key() if stamp else None
     if built_for is not None and built_for != key:
         raise WrongUser(owner=built_for, active=key, what=what)
-    for owner in query_.__dict__.get(VALUES_OF, ()):
-        if owner != key:
-            raise WrongUser(owner=owner, active=key, what=f"An object used in {what.lower()}")
+    for value in query_.__dict__.get(VALUES, ()):
+        if value.key() not in (None, key):
+            raise WrongUser(owner=value.key(), active=key, what=f"Something used in {what.lower()}")
+
+
+def _note(query_: Query, *stamps: Stamp) -> None:
+    query_.__dict__[VALUES] = (*query_.__dict__.get(VALUES, ()), *stamps)
 
 
 def _note_value(query_: Query, value: object) -> None:
     if isinstance(value, Model) and (owner := owner_of(value)) is not None:
-        query_.__dict__[VALUES_OF] = query_.__dict__.get(VALUES_OF, frozenset()) | {owner}
+        _note(query_, Stamp(None, owner))
+
+
+def _guard_combine(combine: Callable[..., None]) -> Callable[..., None]:
+    """Note for whom the other side of ``|`` and ``&`` was built."""
+
+    @functools.wraps(combine)
+    def noted(self: Query, rhs: Query, connector: str) -> None:
+        combine(self, rhs, connector)
+        if stamp := rhs.__dict__.get(STAMP):
+            _note(self, stamp)
+        _note(self, *rhs.__dict__.get(VALUES, ()))
+
+    return noted
 
 
 def _guard_lookup(check: Callable[..., None]) -> Callable[..., None]:
@@ -198,6 +213,20 @@ class Rows:
                 notes[ROWS_OF] = owner
 
 
+def _guard_db(db: property) -> property:
+    """Let ``.none()`` be evaluated by nobody: it makes no query and needs no database."""
+
+    def alias(self: query.QuerySet[Model]) -> str:
+        try:
+            return cast("str", db.__get__(self))
+        except NoActiveUser:
+            if self.query.is_empty():
+                return DEFAULT_DB_ALIAS
+            raise
+
+    return property(alias, doc=db.__doc__)
+
+
 # Objects handed over in lists
 
 
@@ -206,10 +235,13 @@ def _guard_objects(method: F) -> F:
 
     @functools.wraps(method)
     def refusing(self: object, *objs: object, **kwargs: object) -> object:
-        if objs and not isinstance(objs[0], Model) and isinstance(objs[0], Iterable):
-            if not isinstance(objs[0], (str, query.QuerySet)):
-                objs = (list(objs[0]), *objs[1:])
-                refuse_foreign(cast("list[object]", objs[0]))
+        if "objs" in kwargs:
+            objs = (kwargs.pop("objs"), *objs)
+        first = objs[0] if objs else None
+        if isinstance(first, Iterable) and not isinstance(first, (str, Model, query.QuerySet)):
+            first = list(first)  # Because a generator is read only once.
+            objs = (first, *objs[1:])
+            refuse_foreign(first)
         else:
             refuse_foreign(objs)
         return method(self, *objs, **kwargs)
@@ -235,9 +267,7 @@ def _guard_prefetch(prefetch: Callable[..., object]) -> Callable[..., object]:
     """Refuse to prefetch over several users, because one database would answer for all."""
 
     @functools.wraps(prefetch)
-    def refusing(
-        instances: list[Model], prefetcher: object, lookup: object, level: int
-    ) -> object:
+    def refusing(instances: list[Model], prefetcher: object, lookup: object, level: int) -> object:
         owners = {owner_of(instance) for instance in instances}
         if instances and _target_is_user_model(prefetcher) and _are_users(instances):
             owners = {user_key(instance) for instance in instances} | {active_key()}
@@ -252,13 +282,7 @@ def _guard_prefetch(prefetch: Callable[..., object]) -> Callable[..., object]:
 
 
 def _are_users(instances: list[Model]) -> bool:
-    return issubclass(type(instances[0]), apps.get_model(_user_label()))
-
-
-def _user_label() -> str:
-    from django.conf import settings
-
-    return str(settings.AUTH_USER_MODEL)
+    return isinstance(instances[0], get_user_model())
 
 
 def _target_is_user_model(prefetcher: object) -> bool:
@@ -278,3 +302,54 @@ def _same_row(self: Model, other: object) -> bool:
         if mine is not None and theirs is not None and mine != theirs:
             return False
     return Model.__eq__(self, other)
+
+
+# Installation
+
+
+def install() -> None:
+    """Put the guards into Django; called once, when the apps are ready.
+
+    What is private, and what breaks when it changes (seen on Django 5.2 to 6.1):
+
+    - ``Query.__init__``, ``clone``, ``combine`` and ``get_compiler``: every ORM query is built and
+      compiled there.
+    - ``Query.check_query_object_type`` and ``UpdateQuery.add_update_fields``: where an object
+      given as a value becomes its primary key.
+    - ``QuerySet._result_cache``: what an evaluated queryset answers from.
+    - ``prefetch_one_level`` and the functions that make related managers: looked up in their
+      modules when they are called.
+
+    If one of them goes, the cursor's guard still refuses to reach another user's database;
+    the tests of this module say which promise is lost.
+    """
+    if hasattr(Query, "dsud_is_guarded"):
+        return
+    Query.dsud_is_guarded = True
+    Query.__init__ = _guard_init(Query.__init__)
+    Query.clone = _guard_clone(Query.clone)
+    Query.get_compiler = _guard_compiler(Query.get_compiler)
+    Query.combine = _guard_combine(Query.combine)
+    Query.check_query_object_type = _guard_lookup(Query.check_query_object_type)
+    UpdateQuery.add_update_fields = _guard_update(UpdateQuery.add_update_fields)
+    query.prefetch_one_level = _guard_prefetch(query.prefetch_one_level)
+    for queryset_class in (query.QuerySet, query.RawQuerySet):
+        queryset_class._result_cache = Rows()
+    query.QuerySet.db = _guard_db(query.QuerySet.db)
+    for name in ("bulk_create", "bulk_update"):
+        setattr(query.QuerySet, name, _guard_objects(getattr(query.QuerySet, name)))
+    _guard_related_managers()
+    for model in apps.get_models(include_auto_created=True):
+        if is_user_model(model) and model.__eq__ is Model.__eq__:
+            model.__eq__ = _same_row
+
+
+def _guard_related_managers() -> None:
+    modules = [related_descriptors]
+    if apps.is_installed("django.contrib.contenttypes"):
+        from django.contrib.contenttypes import fields
+
+        modules.append(fields)
+    for module in modules:
+        for name in [name for name in vars(module) if name.startswith("create_")]:
+            setattr(module, name, _guard_related_manager(getattr(module, name)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
@@ -13,10 +15,12 @@ from django.http.response import HttpResponseBase
 from django.template import loader
 from django.utils.module_loading import import_string
 
-from dsud import audit, stepwise, switch
+from dsud import audit, history, stepwise, switch
 from dsud.conf import conf
 from dsud.context import Activation, Block, user_key
-from dsud.exceptions import DSUDError, NoActiveUser
+from dsud.exceptions import DSUDError
+
+logger = logging.getLogger("dsud")
 
 GetResponse = Callable[[HttpRequest], "HttpResponseBase | Awaitable[HttpResponseBase]"]
 
@@ -38,6 +42,11 @@ class UserOfRequest:
         if last is None or last[0] is not user or last[1] != pk:
             last = self._last = (user, pk, user_key(cast("Model", user)))
         return last[2]
+
+    def glance(self) -> str | None:
+        """Return the key that was found last if the request has the same user still."""
+        last = self._last
+        return last[2] if last and last[0] is getattr(self._request, "user", None) else None
 
     def _resolve(self) -> object:
         if (path := conf.DSUD_USER_RESOLVER) is not None:
@@ -67,9 +76,7 @@ class DatabaseSwitchMiddleware:
             audit.record_late_end(request)
         return _stream_inside(response, activation)
 
-    async def _answer_async(
-        self, request: HttpRequest, activation: Activation
-    ) -> HttpResponseBase:
+    async def _answer_async(self, request: HttpRequest, activation: Activation) -> HttpResponseBase:
         async with Block(activation):
             response = await cast("Awaitable[HttpResponseBase]", self.get_response(request))
             await audit.arecord_late_end(request)
@@ -79,19 +86,21 @@ class DatabaseSwitchMiddleware:
         self,
         request: HttpRequest,
         view_func: Callable[..., HttpResponseBase],
-        view_args: object,
-        view_kwargs: object,
+        view_args: Sequence[object],
+        view_kwargs: Mapping[str, object],
     ) -> HttpResponseBase | None:
         """Ask whose data to open when the admin shows user models and nobody is switched to."""
-        return switch.choose_response(request, view_func)
+        asked = switch.choose_response(request, view_func)
+        return asked or history.answer(request, view_func, view_args, view_kwargs)
 
     def process_exception(
         self, request: HttpRequest, exception: Exception
     ) -> HttpResponseBase | None:
         """Answer 503 when the database of this one user cannot serve."""
-        if not isinstance(exception, DSUDError) or exception.status_code != 503:
-            return None
-        return _unavailable(request, exception)
+        unavailable = HTTPStatus.SERVICE_UNAVAILABLE
+        if isinstance(exception, DSUDError) and exception.status_code == unavailable:
+            return _unavailable(exception)
+        return None
 
 
 def _stream_inside(response: HttpResponseBase, activation: Activation) -> HttpResponseBase:
@@ -99,15 +108,25 @@ def _stream_inside(response: HttpResponseBase, activation: Activation) -> HttpRe
     # A FileResponse reads no database, and servers send its file by themselves.
     if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
         step = Block(activation, releases=False)
+        # Private in Django 5.2 to 6.1: if it goes, what a body does when it is closed early (the
+        # visitor has left) finds nobody active, and Django hides the error.
+        closers = response._resource_closers  # type: ignore[attr-defined]
+        closers[:] = [stepwise.run_inside(closer, step, step) for closer in closers]
+        body = response.streaming_content
         if response.is_async:
-            response.streaming_content = stepwise.aeach_inside(step, response.streaming_content)
+            response.streaming_content = stepwise.aeach_inside(
+                step, cast("AsyncIterator[bytes]", body)
+            )
         else:
-            response.streaming_content = stepwise.each_inside(step, response.streaming_content)
+            response.streaming_content = stepwise.each_inside(step, cast("Iterator[bytes]", body))
     return response
 
 
-def _unavailable(request: HttpRequest, error: DSUDError) -> HttpResponse:
+def _unavailable(error: DSUDError) -> HttpResponse:
+    # Logged, because the visitor does not see the reason and the operator needs it.
+    logger.error("%s", error, exc_info=error)
     template = loader.select_template(["503.html", "dsud/503.html"])
-    reason = str(error) if settings.DEBUG else ""
-    body = template.render({"reason": reason}, request)
+    # Without the request, as Django's own page for errors, because a context processor that reads
+    # the user's data would fail again.
+    body = template.render({"reason": str(error) if settings.DEBUG else ""})
     return HttpResponse(body, status=error.status_code, headers={"Retry-After": "30"})

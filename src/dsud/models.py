@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db import models
+from django.db import DEFAULT_DB_ALIAS, models
 from django.utils.translation import gettext_lazy as _
 
 
@@ -34,3 +34,42 @@ class UserDatabase(models.Model):
 
     def __str__(self) -> str:
         return self.user_key
+
+
+def rows(user_key: str) -> models.QuerySet[UserDatabase]:
+    """Return the row of a user, or none."""
+    return UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(user_key=user_key)
+
+
+def state_of(user_key: str) -> str | None:
+    """Return the state that is registered for a user's database."""
+    return rows(user_key).values_list("state", flat=True).first()
+
+
+def any_ready() -> bool:
+    """Tell whether any database is registered as ready."""
+    ready = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(state=UserDatabase.State.READY)
+    return ready.exists()
+
+
+def write(user_key: str, *, unless: str | None = None, **values: object) -> bool:
+    """Change a user's row, or make it; tell whether that was done.
+
+    It is left alone when its state is ``unless``.
+    """
+    found = rows(user_key) if unless is None else rows(user_key).exclude(state=unless)
+    if found.update(**values):
+        return True
+    objects = UserDatabase.objects.using(DEFAULT_DB_ALIAS)
+    _, created = objects.get_or_create(user_key=user_key, defaults=values)
+    return created or found.update(**values) > 0  # Another process may have made it meanwhile.
+
+
+def record_failure(user_key: str, error: Exception) -> None:
+    """Record what went wrong with a user's database."""
+    rows(user_key).update(last_error=f"{type(error).__name__}: {error}")
+
+
+def mark_deleted(user_key: str) -> None:
+    """Record that a user's database is deleted; its file follows when that is committed."""
+    rows(user_key).update(state=UserDatabase.State.DELETED)

@@ -2,143 +2,66 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
-import enum
 import gc
 import os
-import resource
 import threading
 import time
-import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
-from typing import Protocol
+from collections.abc import Callable, Collection, Hashable
+from typing import cast
 
-from dsud.conf import conf
+from dsud.leases import AnyLease, Borrower, Force, H, Handle, Lease, ThreadLeases
+from dsud.slots import Slots, max_open
 
 #: Seconds a thread waits for a slot when every connection of the process is in use.
 WAIT = 10.0
 
-#: Files that SQLite holds per connection in WAL mode: database, -wal and -shm.
-FILES_PER_CONNECTION = 3
+#: Seconds between two looks for connections whose thread has ended, because nobody announces them.
+LOOK = 0.1
 
 
-class Force(enum.IntEnum):
-    """What may be broken off to get a connection back."""
-
-    NOTHING = 0  # It must be idle: no cursor, no transaction.
-    CURSORS = 1  # Half-read cursors are closed, a transaction keeps it.
-    EVERYTHING = 2  # Its thread is gone: transactions are rolled back, too.
-
-
-class Handle(Protocol):
-    """One open raw connection, as an engine gives it to the pool."""
-
-    database: Hashable
-
-    def is_current(self) -> bool:
-        """Tell whether the file that was opened is still the one at its path."""
-
-    def clean(self) -> bool:
-        """Close cursors, roll back, and tell whether another lease may have the connection."""
-
-    def close(self) -> None:
-        """Close the raw connection."""
-
-
-class Borrower(Protocol):
-    """A Django connection that works on a leased raw connection."""
-
-    def surrender(self, lease: Lease, *, force: Force) -> bool:
-        """Part from the leased connection; refuse when ``force`` does not reach."""
-
-    def abandon(self, lease: Lease) -> None:
-        """Forget the leased connection without touching it, because it crossed a fork."""
-
-
-class PoolExhausted(Exception):
-    """Every connection of the process stayed in use for as long as a lease may wait."""
-
-
-class Lease:
-    """The right of one Django connection to use one raw connection."""
-
-    __slots__ = ("__weakref__", "_borrower", "handle", "opened", "reusable")
-
-    def __init__(self, handle: Handle, borrower: Borrower, *, opened: bool) -> None:
-        self.handle = handle
-        self.opened = opened
-        self.reusable = True
-        self._borrower = weakref.ref(borrower)
-
-    def surrender(self, *, force: Force) -> bool:
-        """Get the raw connection back, clean; tell whether that was possible."""
-        borrower = self._borrower()
-        if borrower is not None and not borrower.surrender(self, force=force):
-            return False
-        self.reusable = self.handle.clean() and self.reusable
-        return True
-
-    def abandon(self) -> None:
-        """Forget the raw connection after a fork."""
-        if (borrower := self._borrower()) is not None:
-            borrower.abandon(self)
-
-
-def max_open() -> int:
-    """Return how many connections this process may hold open.
-
-    A quarter of the files (64 at least) is left to the rest of the process,
-    because SQLite and everything else fail together when none is left.
-    """
-    if (configured := conf.DSUD_MAX_OPEN) is not None:
-        return max(1, configured)
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        soft = 65_536
-    return max(1, (soft - max(64, soft // 4)) // FILES_PER_CONNECTION)
-
-
-class ThreadLeases:
-    """The leases of one thread; when the thread ends they become orphans of the pool."""
-
-    def __init__(self, orphans: deque[Lease]) -> None:
-        self._orphans = orphans
-        self.held: dict[Lease, None] = {}
-
-    def __del__(self) -> None:
-        # Only appends, because a finalizer may run while this thread holds the pool's lock.
-        self._orphans.extend(self.held)
+class PoolError(Exception):
+    """Raised when the pool cannot lease a connection; the message says what to do."""
 
 
 class Pool:
     """A bounded set of open connections: evicts the least recently used, reuses the newest."""
 
     def __init__(self) -> None:
-        self._orphans: deque[Lease] = deque()
+        self._orphans: deque[AnyLease] = deque()
+        self._inherited: frozenset[Hashable] = frozenset()
         self.evictions = 0
-        self._forget()
+        self._start_empty()
 
-    def _forget(self) -> None:
-        self._lock = threading.Lock()
+    def _start_empty(self) -> None:
+        # Re-entrant, because the garbage collector may run a finalizer that releases a connection
+        # (a suspended generator leaves its `with` blocks) while its thread holds the lock.
+        self._lock = threading.RLock()
         self._freed = threading.Condition(self._lock)
+        self._slots = Slots()
+        self._open: set[Handle] = set()
         self._idle: OrderedDict[Handle, None] = OrderedDict()
         self._idle_of: dict[Hashable, list[Handle]] = {}
-        self._leased: set[Lease] = set()
-        self._slots = 0
+        self._leased: set[AnyLease] = set()
         self._local = threading.local()
 
     @property
     def slots(self) -> int:
         """How many connections count against the cap: leased, idle, opening and closing."""
-        return self._slots
+        return self._slots.count
 
     @property
     def leased(self) -> int:
         """How many connections are leased."""
         return len(self._leased)
 
-    def _mine(self) -> dict[Lease, None]:
+    def held(self) -> frozenset[AnyLease]:
+        """Return the leases of this thread."""
+        return frozenset(self._mine())
+
+    def _mine(self) -> dict[AnyLease, None]:
         try:
             leases: ThreadLeases = self._local.leases
         except AttributeError:
@@ -148,121 +71,156 @@ class Pool:
     # Leasing
 
     def lease(
-        self, database: Hashable, borrower: Borrower, open_handle: Callable[[], Handle]
-    ) -> Lease:
+        self, database: Hashable, borrower: Borrower, open_handle: Callable[[], H]
+    ) -> Lease[H]:
         """Lease a connection to ``database``: an idle one that is still current, or a new one.
 
-        Raises ``PoolExhausted`` when no slot comes free within ``WAIT`` seconds,
-        and whatever ``open_handle`` raises.
+        Raises ``PoolError`` when no slot comes free within ``WAIT`` seconds,
+        and whatever ``open_handle`` and ``Handle.is_current`` raise.
         """
-        handle = self._idle_or_slot(database)
-        while handle is not None and not handle.is_current():
-            self._close(handle)
-            handle = self._idle_or_slot(database)
-        opened = handle is None
+        # Because a thread that serves one user after the other needs one connection, not all.
+        self.release_thread(force=Force.NOTHING)
+        self._refuse_inherited(database)
+        handle = cast("H | None", self._current_idle_or_slot(database))
         if handle is None:
-            handle = self._open(open_handle)
-        lease = Lease(handle, borrower, opened=opened)
+            lease = Lease(self._open_in_slot(database, open_handle), borrower, opened=True)
+        else:
+            lease = Lease(handle, borrower, opened=False)
         with self._lock:
             self._leased.add(lease)
         self._mine()[lease] = None
         return lease
 
-    def _open(self, open_handle: Callable[[], Handle]) -> Handle:
+    def _open_in_slot(self, database: Hashable, open_handle: Callable[[], H]) -> H:
         try:
-            return open_handle()
+            handle = open_handle()
         except BaseException:
-            self._free_slot()
+            self._free_slot(database)
             raise
+        self._open.add(handle)
+        return handle
+
+    def _current_idle_or_slot(self, database: Hashable) -> Handle | None:
+        while (handle := self._idle_or_slot(database)) is not None:
+            try:
+                current = handle.is_current()
+            except BaseException:
+                # Kept, because the next look must find the same fault and not open another file.
+                self._keep(handle)
+                raise
+            if current:
+                return handle
+            self._close(handle)
+        return None
 
     def _idle_or_slot(self, database: Hashable) -> Handle | None:
         """Return an idle connection to ``database``, or None with a slot taken for a new one."""
-        deadline: float | None = None
+        deadline = 0.0
         while True:
             self._collect_orphans()
             with self._lock:
-                if handle := self._pop_idle_of(database):
+                handle = self._pop_idle_of(database)
+                if handle is not None or self._slots.take(database):
                     return handle
-                if self._slots < max_open():
-                    self._slots += 1
-                    return None
                 victim = self._pop_oldest()
-                if victim is None and deadline is not None:
-                    self._freed.wait(0.05)
+                if victim is None and not self._take_from_others():
+                    deadline = self._wait(deadline)
             if victim is not None:
-                self._evict(victim)
-            else:
-                deadline = self._make_room(deadline)
+                self.evictions += 1
+                self._close(victim)
 
-    def _make_room(self, deadline: float | None) -> float:
-        """Take a connection back from a thread that does not use it; give up after ``WAIT``."""
-        if deadline is None:
-            # Because a wrapper is a reference cycle: those of tasks long gone wait for the GC.
-            gc.collect()
+    def _take_from_others(self) -> bool:
+        """Take back a connection that its thread does not use; the caller holds the lock."""
+        return any(self._take_back(lease, force=Force.NOTHING) for lease in list(self._leased))
+
+    def _wait(self, deadline: float) -> float:
+        """Wait for a connection to come back; the caller holds the lock, which is let go."""
+        if not deadline:
             deadline = time.monotonic() + WAIT
         elif time.monotonic() > deadline:
-            raise PoolExhausted(
+            raise PoolError(
                 f"All {max_open()} connections of this process stayed in use for {WAIT:g} s."
+                " Raise DSUD_MAX_OPEN or the limit of open files, or shorten what holds connections."
             )
-        with self._lock:
-            leases = list(self._leased)
-        for lease in leases:
-            if lease.surrender(force=Force.NOTHING):
-                self._take_back(lease)
-                break
+        if not self._freed.wait(LOOK):
+            # Because Django's connections are reference cycles: one that nobody can return any
+            # more, in the middle of a transaction, waits for the garbage collector.
+            gc.collect()
         return deadline
+
+    # Idle
+
+    def _keep(self, handle: Handle) -> None:
+        with self._lock:
+            self._idle[handle] = None
+            self._idle_of.setdefault(handle.database, []).append(handle)
+            self._freed.notify()
 
     def _pop_idle_of(self, database: Hashable) -> Handle | None:
         handles = self._idle_of.get(database)
-        if not handles:
-            return None
-        handle = handles.pop()
-        if not handles:
-            del self._idle_of[database]
-        del self._idle[handle]
-        return handle
+        while handles:
+            handle = handles.pop()
+            if not handles:
+                self._idle_of.pop(database, None)
+            if handle in self._idle:
+                del self._idle[handle]
+                return handle
+        return None
 
     def _pop_oldest(self) -> Handle | None:
         if not self._idle:
             return None
         handle, _ = self._idle.popitem(last=False)
-        handles = self._idle_of[handle.database]
-        handles.remove(handle)
+        handles = self._idle_of.get(handle.database, [])
+        if handle in handles:
+            handles.remove(handle)
         if not handles:
-            del self._idle_of[handle.database]
+            self._idle_of.pop(handle.database, None)
         return handle
 
     # Returning
 
-    def give_back(self, lease: Lease, *, force: Force) -> bool:
-        """Return a connection of this thread; tell whether it could part from its wrapper."""
-        if not lease.surrender(force=force):
+    def give_back(self, lease: AnyLease, *, force: Force) -> bool:
+        """Return a connection of this thread; tell whether it could part from its borrower."""
+        if not self._take_back(lease, force=force):
             return False
         self._mine().pop(lease, None)
-        self._take_back(lease)
         return True
 
-    def release_thread(self, *, force: Force) -> None:
-        """Return every connection of this thread that ``force`` can get back."""
-        for lease in list(self._mine()):
-            if lease not in self._leased:
-                self._mine().pop(lease, None)  # Another thread needed it and took it back.
-            else:
-                self.give_back(lease, force=force)
+    def release_thread(
+        self, *, force: Force, untouched: Collection[AnyLease] = frozenset()
+    ) -> None:
+        """Return every connection of this thread that ``force`` can get back.
 
-    def _take_back(self, lease: Lease) -> None:
-        handle = lease.handle
+        Those of the leases in ``untouched`` are returned only when they are idle.
+        """
+        mine = self._mine()
+        for lease in list(mine):
+            if lease not in self._leased:
+                mine.pop(lease, None)  # Another thread needed it and took it back.
+            else:
+                self.give_back(lease, force=Force.NOTHING if lease in untouched else force)
+
+    def _take_back(self, lease: AnyLease, *, force: Force) -> bool:
+        """Keep or close what was leased; tell whether it was this call that did it."""
+        if not lease.part(force=force):
+            return False
         with self._lock:
             if lease not in self._leased:
-                return
+                return False  # Another thread was faster, and may have leased it again since.
             self._leased.discard(lease)
-            reusable = lease.reusable and self._slots <= max_open()
-            if reusable:
-                self._idle[handle] = None
-                self._idle_of.setdefault(handle.database, []).append(handle)
-                self._freed.notify()
-        if not reusable:
+        if self._clean(lease.handle):
+            self._keep(lease.handle)
+        else:
+            self._close(lease.handle)
+        return True
+
+    def _clean(self, handle: Handle) -> bool:
+        try:
+            return handle.clean() and self._slots.count <= max_open()
+        except BaseException:
             self._close(handle)
+            raise
 
     def _collect_orphans(self) -> None:
         while self._orphans:
@@ -270,25 +228,32 @@ class Pool:
                 lease = self._orphans.popleft()
             except IndexError:
                 return  # Another thread was faster.
-            if lease in self._leased and lease.surrender(force=Force.EVERYTHING):
-                self._take_back(lease)
+            if lease in self._leased:
+                self._take_back(lease, force=Force.EVERYTHING)
 
     # Closing
-
-    def _evict(self, handle: Handle) -> None:
-        self.evictions += 1
-        self._close(handle)
 
     def _close(self, handle: Handle) -> None:
         try:
             handle.close()
         finally:
-            self._free_slot()
+            self._open.discard(handle)
+            self._free_slot(handle.database)
 
-    def _free_slot(self) -> None:
+    def _free_slot(self, database: Hashable) -> None:
         with self._lock:
-            self._slots -= 1
+            self._slots.free(database)
             self._freed.notify()
+
+    def evict_oldest(self) -> bool:
+        """Close the connection that is idle for longest; tell whether there was one."""
+        with self._lock:
+            handle = self._pop_oldest()
+        if handle is None:
+            return False
+        self.evictions += 1
+        self._close(handle)
+        return True
 
     def close_idle(self, database: Hashable | None = None) -> None:
         """Close the idle connections to ``database``, or all idle ones."""
@@ -300,38 +265,50 @@ class Pool:
                 return
             self._close(handle)
 
-    def evict_oldest(self) -> bool:
-        """Close the connection that is idle for longest; tell whether there was one."""
-        with self._lock:
-            handle = self._pop_oldest()
-        if handle is not None:
-            self._evict(handle)
-        return handle is not None
+    def close_unused(self) -> None:
+        """Close every connection that no thread uses at this moment, leased ones too."""
+        for lease in list(self._leased):
+            self._take_back(lease, force=Force.NOTHING)
+        self.close_idle()
 
     # Forking
 
     def before_fork(self) -> None:
-        """Hold the lock, so that the child does not inherit it from another thread."""
+        """Close what nobody uses, and hold the lock so that no thread is inside at the fork.
+
+        A connection that is open at the fork makes SQLite in the child believe that it has the
+        parent's locks: what the child then writes to that database can be lost.
+        """
+        self._collect_orphans()
         self._lock.acquire()
+        self.close_unused()
 
     def after_fork_in_parent(self) -> None:
         """Let the parent go on."""
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        """Forget every inherited connection without closing it.
+        """Forget every inherited connection without closing it, and refuse its database.
 
         SQLite's connections must not cross a fork, not even to be closed
         (https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_),
         so they are made immortal.
         """
         leased = list(self._leased)
-        for handle in [*self._idle, *(lease.handle for lease in leased)]:
+        for handle in self._open:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))
-        self._forget()
+        self._inherited |= self._slots.databases()
+        self._start_empty()
         self._orphans.clear()
         for lease in leased:
             lease.abandon()
+
+    def _refuse_inherited(self, database: Hashable) -> None:
+        if database in self._inherited:
+            raise PoolError(
+                "It was in use when this process was forked, so SQLite cannot lock it here."
+                " Fork outside of transactions and requests, or start a fresh process (spawn)."
+            )
 
 
 pool = Pool()
@@ -341,3 +318,4 @@ os.register_at_fork(
     after_in_parent=pool.after_fork_in_parent,
     after_in_child=pool.after_fork_in_child,
 )
+atexit.register(pool.close_unused)

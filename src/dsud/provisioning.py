@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 import logging
-from contextlib import ExitStack
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from django.contrib.auth import get_user_model
+from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, transaction
-from django.db.models import Model
 from django.utils import timezone
 
-from dsud import schema
-from dsud.conf import FIRST_USE, SIGN_UP, conf
+from dsud import models as registry
+from dsud import schema, transactions
+from dsud.conf import FIRST_USE, conf
+from dsud.connections import alias_of
 from dsud.context import user_key
 from dsud.engines import engine
 from dsud.engines.base import Staged
 from dsud.exceptions import (
     UserDatabaseAlreadyExists,
     UserDatabaseDoesNotExist,
+    UserDatabaseError,
     UserDatabaseUnavailable,
 )
 from dsud.models import UserDatabase
@@ -29,18 +34,23 @@ logger = logging.getLogger("dsud")
 State = UserDatabase.State
 
 
-def provision(key: str) -> None:
-    """Make a user's database now: complete and durable when this returns.
+def provision(key: str, *, lost: bool = False) -> None:
+    """Make a user's database: complete and durable when this returns.
 
-    Raises ``UserDatabaseAlreadyExists``, and ``UserDatabaseUnavailable`` when the location has
-    lost what was there.
+    Inside a transaction of ``default`` it is so when that is committed, and only this thread can
+    use it before. ``lost`` gives up a registered database whose file is missing.
+    Raises ``UserDatabaseAlreadyExists``, and ``UserDatabaseUnavailable`` when the disk or the
+    location does not allow it.
     """
-    with engine().lock(key):
-        if engine().exists(key):
-            raise UserDatabaseAlreadyExists(
-                key, f"User {key!r} has a database already; it was left as it is."
-            )
-        _publish(key, _stage(key))
+    state = registry.state_of(key)
+    if state == State.READY and not lost and not engine().exists(key):
+        raise missing(key)
+    if state == State.DELETED:
+        registry.write(key, state=State.PENDING)
+    if engine().staged_here(key) is not None or not _make_now_or_at_commit(key):
+        raise UserDatabaseAlreadyExists(
+            key, f"User {key!r} has a database already; it was left as it is."
+        )
 
 
 def provide(key: str) -> None:
@@ -49,52 +59,77 @@ def provide(key: str) -> None:
     Raises ``UserDatabaseUnavailable`` when there should be one, and
     ``UserDatabaseDoesNotExist`` when none may be made.
     """
-    _refuse_unless_expected(key)
-    if transaction.get_connection(DEFAULT_DB_ALIAS).in_atomic_block:
-        _stage_until_commit(key)
-        return
-    with engine().lock(key):
-        if not engine().exists(key):
-            _publish(key, _stage(key))
-
-
-def _refuse_unless_expected(key: str) -> None:
-    state = _registered_state(key)
-    if state == State.READY:
-        raise UserDatabaseUnavailable(
-            key,
-            f"The database of user {key!r} is registered but its file is missing."
-            " Bring its disk or its backup back; nothing was made in its place.",
-        )
-    if state == State.DELETED:
-        raise UserDatabaseDoesNotExist(
-            key,
-            f"The database of user {key!r} was deleted."
-            f" Make a new one with `manage.py create_user_db --user {key}`.",
-        )
+    state = registry.state_of(key)
+    if state == State.READY and engine().exists(key):
+        return  # Another process has just made it.
+    if state in (State.READY, State.DELETED):
+        raise missing(key)
     if state is None and FIRST_USE not in conf.DSUD_PROVISION:
         raise UserDatabaseDoesNotExist(
             key,
             f"User {key!r} has no database, and DSUD_PROVISION does not make one at first use."
             f" Make it with `manage.py create_user_db --user {key}`.",
         )
-    if not get_user_model()._base_manager.filter(pk=key).exists():
+    if not _is_user(key):
         raise UserDatabaseDoesNotExist(
             key, f"There is no user {key!r}, so no database was made. Save the user first."
         )
+    _make_now_or_at_commit(key)
 
 
-def _registered_state(key: str) -> str | None:
-    rows = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(user_key=key)
-    return rows.values_list("state", flat=True).first()
+def missing(key: str) -> UserDatabaseError:
+    """Return the error that tells why a user's database is not there."""
+    state = registry.state_of(key)
+    command = f"`manage.py create_user_db --user {key}"
+    if state == State.READY:
+        return UserDatabaseUnavailable(
+            key,
+            f"The database of user {key!r} is registered but its file is missing."
+            " Bring its disk or its backup back; nothing was made in its place."
+            f" If it is lost for good, make an empty one with {command} --lost`.",
+        )
+    happened = "was deleted" if state == State.DELETED else "was never made"
+    return UserDatabaseDoesNotExist(
+        key, f"The database of user {key!r} {happened}. Make a new one with {command}`."
+    )
+
+
+def _is_user(key: str) -> bool:
+    """Tell whether a user has exactly this key; an alias may be written in many ways."""
+    users = get_user_model()._base_manager.using(DEFAULT_DB_ALIAS)
+    try:
+        pk = users.filter(pk=key).values_list("pk", flat=True).first()
+    except (ValueError, ValidationError):
+        return False  # No primary key looks like this.
+    return pk is not None and user_key(pk) == key
 
 
 # Making
 
 
-def _stage(key: str) -> Staged:
-    _refuse_lost_location(key)
-    return engine().stage(key, prepare())
+def _make_now_or_at_commit(key: str) -> bool:
+    """Make a database unless there is one; tell which."""
+    with _disk_errors_typed(key):
+        if transaction.get_connection(DEFAULT_DB_ALIAS).in_atomic_block:
+            return _stage_until_commit(key)
+        return _make(key)
+
+
+def provide_after_sign_up(key: str) -> None:
+    """Make a database unless there is one, or the transaction that used it publishes it itself."""
+    if engine().staged_here(key) is None:
+        with _disk_errors_typed(key):
+            _make(key)
+
+
+def _make(key: str) -> bool:
+    _initialize_location(key)
+    with engine().lock(key):
+        if engine().exists(key):
+            return False
+        engine().stage(key, prepare()).publish()
+    _announce(key)
+    return True
 
 
 def prepare() -> str:
@@ -105,10 +140,15 @@ def prepare() -> str:
     return fingerprint
 
 
-def _refuse_lost_location(key: str) -> None:
+def is_location_lost() -> bool:
+    """Tell whether the location has lost the databases that are registered, as a lost mount has."""
+    return not engine().is_initialized() and registry.any_ready()
+
+
+def _initialize_location(key: str) -> None:
     if engine().is_initialized():
         return
-    if UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(state=State.READY).exists():
+    if registry.any_ready():
         raise UserDatabaseUnavailable(
             key,
             f"No database was made for user {key!r}, because the location of user databases has"
@@ -117,29 +157,40 @@ def _refuse_lost_location(key: str) -> None:
     engine().initialize()
 
 
-def _publish(key: str, staged: Staged) -> None:
-    staged.publish()
-    register(key, current=True)
+@contextmanager
+def _disk_errors_typed(key: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserDatabaseUnavailable(
+            key,
+            f"The database of user {key!r} cannot be made: {error}."
+            " Mend the cause; its next use makes it.",
+        ) from error
+
+
+def _announce(key: str) -> None:
+    """Register a published database; without its lock, for which holders of ``default`` may wait."""
+    if not register(key, current=True):
+        retire(key, unless_expected=True)  # Its user was deleted while it was made.
+        return
     logger.debug("Provisioned the database of user %r.", key)
     user_database_provisioned.send(sender=None, user_key=key)
 
 
-def register(key: str, *, current: bool) -> None:
-    """Record that a user's database is ready, and whether its schema is the one the code wants."""
-    fingerprint = schema.fingerprint() if current else ""
-    _write(key, state=State.READY, schema=fingerprint, last_error="", migrated=timezone.now())
+def register(key: str, *, current: bool) -> bool:
+    """Record that a database is ready and whether its schema is the one the code wants.
 
-
-def record_failure(key: str, error: Exception) -> None:
-    """Record what went wrong with a user's database, for operators."""
-    rows = UserDatabase.objects.using(DEFAULT_DB_ALIAS)
-    rows.filter(user_key=key).update(last_error=f"{type(error).__name__}: {error}")
-
-
-def _write(key: str, **values: object) -> None:
-    rows = UserDatabase.objects.using(DEFAULT_DB_ALIAS)
-    if not rows.filter(user_key=key).update(**values):
-        rows.create(user_key=key, **values)
+    Tell whether that was done: a database that is registered as deleted stays so.
+    """
+    return registry.write(
+        key,
+        unless=State.DELETED,
+        state=State.READY,
+        schema=schema.fingerprint() if current else "",
+        last_error="",
+        migrated=timezone.now(),
+    )
 
 
 # Inside a transaction of ``default``
@@ -149,71 +200,121 @@ class Birth:
     """A database that its maker already uses and that becomes the user's at commit.
 
     Only the transaction's list of callbacks refers to it: when that is dropped by a rollback,
-    the staged database is discarded and the lock released.
+    at whatever depth, the staged database is discarded and its lock released.
     """
 
-    def __init__(self, key: str, *, replaces: bool) -> None:
+    def __init__(self, key: str, staged: Staged, *, held: ExitStack, replaces: bool) -> None:
         self._key = key
+        self._staged = staged
         self._replaces = replaces
-        self._held = ExitStack()
-        self._held.enter_context(engine().lock(key))
-        self.needed = replaces or not engine().exists(key)
-        if self.needed:
-            self._staged = _stage(key)
+        self._undo = weakref.finalize(
+            self, _end_birth, key, staged, held, weakref.ref(threading.current_thread())
+        )
 
     def complete(self) -> None:
         """Publish what was staged; called when the transaction is durable."""
-        with self._held:
-            if self._replaces:
+        if not self._undo.alive:
+            return  # The user was deleted, and the key issued again, before the commit.
+        try:
+            if self._replaces and engine().exists(self._key):
                 take_out_of_service(self._key)
-            _publish(self._key, self._staged)
+            self._staged.publish()
+        finally:
+            self._undo()
+        _announce(self._key)
+
+    def abandon(self) -> None:
+        """Discard what was staged; ``complete`` then does nothing."""
+        self._undo()
 
 
-def _stage_until_commit(key: str, *, replaces: bool = False) -> None:
-    birth = Birth(key, replaces=replaces)
-    if birth.needed:
-        _write(key, state=State.PENDING, schema="", last_error="")
-        transaction.on_commit(birth.complete, using=DEFAULT_DB_ALIAS)
-
-
-# At sign-up
-
-
-def expect_database(
-    *, instance: Model, created: bool, using: str | None, **kwargs: object
+def _end_birth(
+    key: str, staged: Staged, held: ExitStack, maker: weakref.ref[threading.Thread]
 ) -> None:
-    """Make the database of a user who was created, once the sign-up is committed.
+    # The garbage collector may have come here from another thread, which has a connection of its own.
+    if maker() is threading.current_thread():
+        _reopen_at_next_use(key)
+    staged.discard()
+    held.close()
 
-    A file that is there before its user can only be an earlier user's whose key was issued
-    again; it goes to the trash and is never shown to the new one.
+
+class Births(threading.local):
+    """The databases that this thread has staged until the open transaction is committed."""
+
+    def __init__(self) -> None:
+        self.of: weakref.WeakValueDictionary[str, Birth] = weakref.WeakValueDictionary()
+
+
+_births = Births()
+
+
+def abandon(key: str) -> None:
+    """Discard what this thread has staged for a user, if anything."""
+    if (birth := _births.of.get(key)) is not None:
+        birth.abandon()
+
+
+def replace_at_commit(key: str) -> None:
+    """Stage a database for a new user whose key has one; at commit that goes to the trash.
+
+    Until then it stays in its place, because a rollback may bring its user back.
     """
-    if not created or using != DEFAULT_DB_ALIAS:
-        return
-    key = user_key(instance)
-    stale = engine().exists(key)
-    if stale:
-        logger.warning("A new user was given a key whose database exists; it goes to the trash.")
+    _reopen_at_next_use(key)
+    with _disk_errors_typed(key):
         _stage_until_commit(key, replaces=True)
-    elif SIGN_UP in conf.DSUD_PROVISION:
-        _write(key, state=State.PENDING, schema="", last_error="")
-        transaction.on_commit(
-            functools.partial(provision_after_sign_up, key),
-            using=DEFAULT_DB_ALIAS,
-            # Because the sign-up is done; the first use makes the database if this cannot.
-            robust=FIRST_USE in conf.DSUD_PROVISION,
-        )
 
 
-def provision_after_sign_up(key: str) -> None:
-    """Make the database unless the transaction used it already and publishes it itself."""
-    if engine().staged_here(key) is not None:
+def _stage_until_commit(key: str, *, replaces: bool = False) -> bool:
+    _initialize_location(key)
+    with ExitStack() as held:
+        held.enter_context(engine().lock(key))
+        if engine().exists(key) and not replaces:
+            return False
+        staged = engine().stage(key, prepare())
+        held.callback(staged.discard)
+        registry.write(key, state=State.PENDING, schema="", last_error="")
+        birth = Birth(key, staged, held=held.pop_all(), replaces=replaces)
+    _births.of[key] = birth
+    _on_commit_first(birth.complete)
+    return True
+
+
+def _on_commit_first(callback: Callable[[], None]) -> None:
+    """Have it run before other callbacks, because one that fails takes those behind it along.
+
+    ``run_on_commit`` has been the list of callbacks since Django 1.9. Inside a ``TestCase``
+    nothing is committed, and ``captureOnCommitCallbacks`` counts on their order.
+    """
+    connection = transaction.get_connection(DEFAULT_DB_ALIAS)
+    transaction.on_commit(callback, using=DEFAULT_DB_ALIAS)
+    if not any(block._from_testcase for block in connection.atomic_blocks):
+        connection.run_on_commit.insert(0, connection.run_on_commit.pop())
+
+
+def _reopen_at_next_use(key: str) -> None:
+    """Have this thread part from the file it has open, because it is not the user's any more."""
+    transactions.forget(alias_of(key))
+
+
+# Out of service
+
+
+def retire(key: str, *, unless_expected: bool = False) -> None:
+    """Move a user's database to the trash if there is one.
+
+    With ``unless_expected`` it stays when the registry expects it: it is a new user's by now.
+    """
+    if not engine().exists(key):
         return
     with engine().lock(key):
-        if not engine().exists(key):
-            _publish(key, _stage(key))
+        if unless_expected and registry.state_of(key) in (State.PENDING, State.READY):
+            return
+        if engine().exists(key):
+            take_out_of_service(key)
 
 
 def take_out_of_service(key: str) -> None:
     """Move a user's database to the trash; the caller holds its lock."""
     engine().delete(key)
+    _reopen_at_next_use(key)
     user_database_deleted.send(sender=None, user_key=key)

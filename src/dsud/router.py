@@ -7,13 +7,15 @@ from typing import TypeVar, cast
 
 from django.apps import apps
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model
 
 from dsud.conf import conf
-from dsud.connections import key_of_alias
-from dsud.context import active_alias
+from dsud.connections import alias_of, key_of_alias
+from dsud.context import active_alias, active_key, user_key
+from dsud.exceptions import WrongUser
 
 M = TypeVar("M", bound=type[Model])
 
@@ -126,12 +128,30 @@ def holds_user_models(alias: str) -> bool:
     return key_of_alias(alias) is not None or alias.startswith(TEMPLATE_ALIAS)
 
 
-def _database_for(model: type[Model], instance: object) -> str | None:
-    if _is_user_model(model):
-        return active_alias()
-    if isinstance(instance, Model) and key_of_alias(instance._state.db or "") is not None:
+def _database_for(model: type[Model], instance: object, *, reads: bool) -> str | None:
+    owner = owner_of(instance) if isinstance(instance, Model) else None
+    if not _is_user_model(model):
         # Because Django would look for the shared row where the related user row is.
-        return DEFAULT_DB_ALIAS
+        return None if owner is None else DEFAULT_DB_ALIAS
+    if owner is not None and reads and active_key() is None:
+        return alias_of(owner)  # What belongs to a row in hand is read where the row came from.
+    alias = active_alias()
+    if owner is None and isinstance(instance, Model):
+        owner = _key_of_user(instance)
+    if owner is not None and alias != alias_of(owner):
+        raise WrongUser(owner=owner, active=str(active_key()), what=f"A {instance._meta.label}")
+    return alias
+
+
+def owner_of(instance: Model) -> str | None:
+    """Return whose database an instance came from, or None when it came from no user's."""
+    return key_of_alias(instance._state.db or "")
+
+
+def _key_of_user(instance: Model) -> str | None:
+    """Return the key of a user who is reached for as an instance: ``bob.note_set`` is bob's."""
+    if isinstance(instance, get_user_model()) and instance.pk is not None:
+        return user_key(instance)
     return None
 
 
@@ -140,14 +160,20 @@ class UserSpecificDatabaseRouter:
 
     def db_for_read(self, model: type[Model], **hints: object) -> str | None:
         """Return the active user's alias for a user model; raise ``NoActiveUser`` without one."""
-        return _database_for(model, hints.get("instance"))
+        return _database_for(model, hints.get("instance"), reads=True)
 
     def db_for_write(self, model: type[Model], **hints: object) -> str | None:
         """Return the active user's alias for a user model; raise ``NoActiveUser`` without one."""
-        return _database_for(model, hints.get("instance"))
+        return _database_for(model, hints.get("instance"), reads=False)
 
     def allow_relation(self, obj1: Model, obj2: Model, **hints: object) -> bool | None:
-        """Allow relations between a user's row and a shared one; leave the rest to Django."""
+        """Allow relations between a user's row and a shared one; leave the rest to Django.
+
+        Raises ``WrongUser`` for rows of two users.
+        """
+        first, second = owner_of(obj1), owner_of(obj2)
+        if first is not None and second is not None and first != second:
+            raise WrongUser(owner=first, active=second, what=f"A {obj1._meta.label}")
         if is_user_model(obj1) != is_user_model(obj2):
             return True
         return None

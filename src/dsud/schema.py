@@ -14,12 +14,14 @@ from django.apps import apps
 from django.core.management import call_command
 from django.core.signals import setting_changed
 from django.db import connections
+from django.db.migrations.exceptions import AmbiguityError
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
-from django.db.migrations.state import ModelState
+from django.db.models import Model
 
 from dsud.connections import temporary
 from dsud.context import Block, TemporaryActivation
+from dsud.exceptions import DSUDError
 from dsud.router import TEMPLATE_ALIAS, has_user_models, is_user_model
 
 #: Raised by one whenever what a template holds beside the migrations changes.
@@ -31,7 +33,7 @@ def fingerprint() -> str:
     """Return what identifies the schema that the code wants: 32 hexadecimal digits.
 
     It covers every migration by name, those of apps with user models also by their source,
-    the models of apps without migrations, and which models are user models.
+    the tables of apps without migrations, and which models are user models.
     """
     digest = hashlib.sha256()
     for line in _facts():
@@ -47,18 +49,31 @@ def _facts() -> Iterator[str]:
         yield ".".join(key)
         if has_user_models(key[0]):
             yield Path(inspect.getfile(type(loader.disk_migrations[key]))).read_bytes().hex()
-    for model in sorted(apps.get_models(include_auto_created=True), key=_label):
-        if not is_user_model(model):
-            continue
-        yield _label(model)
-        if model._meta.app_label in loader.unmigrated_apps:
-            state = ModelState.from_model(model)
-            fields = {name: field.deconstruct()[1:] for name, field in state.fields.items()}
-            yield f"{fields} {state.options}"
+    models = sorted(user_models(), key=_label)
+    yield from map(_label, models)
+    yield from _definitions([each for each in models if each._meta.app_label in loader.unmigrated_apps])
 
 
-def _label(model: type) -> str:
+def user_models() -> Iterator[type[Model]]:
+    """Yield every user model, proxies and the tables of many-to-many fields included."""
+    return filter(is_user_model, apps.get_models(include_auto_created=True))
+
+
+def _label(model: type[Model]) -> str:
     return str(model._meta.label_lower)
+
+
+def _definitions(models: list[type[Model]]) -> list[str]:
+    """Return the statements that make the tables, which say what matters and nothing else."""
+    if not models:
+        return []
+    # Spelt so, because Django never closes what it calls ":memory:".
+    with temporary(TEMPLATE_ALIAS, {"NAME": "file::memory:"}) as connection:
+        with connection.schema_editor(collect_sql=True) as editor:
+            for model in models:
+                if model._meta.can_migrate(connection) and not model._meta.auto_created:
+                    editor.create_model(model)
+        return [*editor.collected_sql, *map(str, editor.deferred_sql)]
 
 
 def forget_fingerprint(*, setting: str, **kwargs: object) -> None:
@@ -91,6 +106,35 @@ def migrate(alias: str, *target: str, **options: object) -> str:
 
 
 def is_current(alias: str) -> bool:
-    """Tell whether every migration of the code is applied to the database."""
-    executor = MigrationExecutor(connections[alias])
-    return not executor.migration_plan(executor.loader.graph.leaf_nodes())
+    """Tell whether every migration of the code is applied and every user model has its table.
+
+    A model that becomes a user model later has its migrations recorded already, but no table.
+    """
+    connection = connections[alias]
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        return False
+    wanted = {each._meta.db_table for each in user_models() if each._meta.can_migrate(connection)}
+    return wanted <= set(connection.introspection.table_names())
+
+
+class UnknownMigration(DSUDError):
+    """Raised when an operator names an app or a migration that there is not."""
+
+
+def check_target(*target: str) -> None:
+    """Raise ``UnknownMigration`` unless ``migrate`` could reach the target in some database."""
+    if not target:
+        return
+    loader = MigrationLoader(None)
+    app_label, *names = target
+    if app_label not in apps.app_configs:
+        raise UnknownMigration(f"No installed app with label {app_label!r}.")
+    if not names or names == ["zero"]:
+        return
+    try:
+        loader.get_migration_by_prefix(app_label, names[0])
+    except (AmbiguityError, KeyError) as error:
+        raise UnknownMigration(
+            f"{names[0]!r} names no migration of the app {app_label!r}, or more than one."
+        ) from error

@@ -31,6 +31,7 @@ def run_inside(function: Callable[P, R], whole: Reentrant, step: Reentrant) -> C
     Generators run each step inside ``step`` and close inside ``whole``, because between two
     steps the block must not be current in the code that iterates.
     """
+    wrapped: Callable[P, object]
     if inspect.isasyncgenfunction(function):
         wrapped = _async_generator_inside(function, whole, step)
     elif inspect.isgeneratorfunction(function):
@@ -39,7 +40,7 @@ def run_inside(function: Callable[P, R], whole: Reentrant, step: Reentrant) -> C
         wrapped = _coroutine_inside(function, whole)
     else:
         wrapped = _function_inside(function, whole)
-    return functools.wraps(function)(cast("Callable[P, R]", wrapped))
+    return cast("Callable[P, R]", functools.wraps(function)(wrapped))
 
 
 def _function_inside(function: Callable[P, R], whole: Reentrant) -> Callable[P, R]:

@@ -16,7 +16,8 @@ from dsud.conf import EngineSettings, conf
 from dsud.connections import release
 from dsud.context import user_key
 from dsud.engines import engine
-from dsud.pool import Force, pool
+from dsud.leases import Force
+from dsud.pool import pool
 
 #: Tells the worker processes of a parallel run where the run keeps its user databases.
 ENVIRONMENT_VARIABLE = "DSUD_TEST_DIRECTORY"

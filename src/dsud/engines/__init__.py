@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 
 from django.core.signals import setting_changed
@@ -22,7 +23,8 @@ def engine() -> BaseEngine:
     """
     found = _built.get(DEFAULT)
     if found is None:
-        found = _built[DEFAULT] = build(DEFAULT, conf.USER_DATABASES)
+        # Threads that come at once must get one and the same, because it knows what they staged.
+        found = _built.setdefault(DEFAULT, build(DEFAULT, conf.USER_DATABASES))
     return found
 
 
@@ -42,10 +44,12 @@ def build(alias: str, databases: object) -> BaseEngine:
     path = settings.get("ENGINE", "dsud.engines.sqlite")
     try:
         engine_class: type[BaseEngine] = import_module(path).Engine
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InvalidEngine(
             f"USER_DATABASES[{alias!r}]['ENGINE'] is {path!r}, which is not an engine: {error}."
         ) from error
+    if not isinstance(settings.get("OPTIONS", {}), Mapping):
+        raise InvalidEngine(f"USER_DATABASES[{alias!r}]['OPTIONS'] is no dict.")
     return engine_class(alias, settings)
 
 

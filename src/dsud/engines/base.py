@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from typing import ClassVar
 
 from django.core.checks import CheckMessage
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dsud.conf import EngineSettings
 
@@ -36,6 +37,9 @@ class BaseEngine(ABC):
     #: Called with a user's key when a database is opened that does not exist; makes it or raises.
     when_missing: ClassVar[Callable[[str], None] | None] = None
 
+    #: Called with the Django connection before it makes a cursor for a user's database; may refuse.
+    before_cursor: ClassVar[Callable[[BaseDatabaseWrapper], None] | None] = None
+
     def __init__(self, alias: str, settings: EngineSettings) -> None:
         self.alias = alias
         self.options = dict(settings.get("OPTIONS", {}))
@@ -49,7 +53,10 @@ class BaseEngine(ABC):
 
     @abstractmethod
     def exists(self, user_key: str) -> bool:
-        """Tell whether a complete database is in the user's place."""
+        """Tell whether a complete database is in the user's place.
+
+        Raises ``UserDatabaseUnavailable`` when the place is out of reach, as on a failing disk.
+        """
 
     @abstractmethod
     def keys(self) -> Iterator[str]:
@@ -63,7 +70,8 @@ class BaseEngine(ABC):
     def lock(self, user_key: str) -> AbstractContextManager[None]:
         """Keep every other process and thread from making, migrating or deleting the database.
 
-        Raises ``UserDatabaseUnavailable`` when somebody else keeps it for too long.
+        Raises ``UserDatabaseUnavailable`` when somebody else keeps it for too long, or the
+        location is not initialized: a lost mount gets not even a lock.
         """
 
     @abstractmethod
@@ -74,11 +82,17 @@ class BaseEngine(ABC):
     def build_template(
         self, fingerprint: str, migrate: Callable[[dict[str, object]], None]
     ) -> None:
-        """Make the template once: ``migrate`` gets the settings of an empty database and fills it."""
+        """Make the template once: ``migrate`` gets the settings of an empty database and fills it.
+
+        Raises ``OSError`` when the disk cannot take it, or somebody else builds for too long.
+        """
 
     @abstractmethod
     def stage(self, user_key: str, fingerprint: str) -> Staged:
-        """Clone the template for a user, aside; the caller holds ``lock(user_key)``."""
+        """Clone the template for a user, aside; the caller holds ``lock(user_key)``.
+
+        Raises ``OSError`` when the disk cannot take it.
+        """
 
     @abstractmethod
     def staged_here(self, user_key: str) -> Staged | None:
@@ -113,3 +127,8 @@ def provide_missing_with(provide: Callable[[str], None]) -> None:
     It gets the user's key and makes the database or raises; the query path itself knows no registry.
     """
     BaseEngine.when_missing = staticmethod(provide)
+
+
+def ask_before_cursors(ask: Callable[[BaseDatabaseWrapper], None]) -> None:
+    """Tell the engines what to call before a cursor for a user's database is made."""
+    BaseEngine.before_cursor = staticmethod(ask)

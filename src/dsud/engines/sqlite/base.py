@@ -6,25 +6,42 @@ import sqlite3
 import threading
 from collections.abc import Hashable
 from types import TracebackType
+from typing import TYPE_CHECKING, cast
 
 from django.db.backends.signals import connection_created
 from django.db.backends.sqlite3 import base
-from django.db.utils import DatabaseErrorWrapper
+from django.db.backends.utils import CursorWrapper
+from django.db.utils import DatabaseErrorWrapper, OperationalError
 from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
 from dsud import engines
+from dsud.engines.base import BaseEngine
 from dsud.engines.sqlite.connection import Handle, unavailable
 from dsud.engines.sqlite.schema import DatabaseSchemaEditor
 from dsud.exceptions import UserDatabaseUnavailable
-from dsud.pool import Force, Lease, PoolExhausted, pool
+from dsud.leases import AnyLease, Force, Lease
+from dsud.pool import PoolError, pool
+
+if TYPE_CHECKING:
+    from dsud.engines.sqlite.engine import Engine
 
 #: Primary result codes of a file that cannot be trusted (https://www.sqlite.org/rescode.html).
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
 
 
+class BrokenUserDatabase(UserDatabaseUnavailable, OperationalError):
+    """Raised when a query finds the file broken.
+
+    It is Django's error, too, because ``atomic()`` rolls back after a commit that failed with one of
+    those, and tries the commit once more after any other.
+    """
+
+
 class UserDatabaseErrorWrapper(DatabaseErrorWrapper):
     """Raise a typed error when SQLite finds out in a query that the file is broken."""
+
+    wrapper: DatabaseWrapper
 
     def __exit__(
         self,
@@ -35,7 +52,8 @@ class UserDatabaseErrorWrapper(DatabaseErrorWrapper):
         if isinstance(exc_value, sqlite3.DatabaseError):
             code = getattr(exc_value, "sqlite_errorcode", 0) & 0xFF
             if code in _BROKEN and self.wrapper.user_key is not None:
-                raise unavailable(self.wrapper.user_key, exc_value) from exc_value
+                error = unavailable(self.wrapper.user_key, exc_value)
+                raise BrokenUserDatabase(error.user_key, str(error)) from exc_value
         super().__exit__(exc_type, exc_value, traceback)
 
 
@@ -50,8 +68,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def __init__(self, settings_dict: dict[str, object], alias: str) -> None:
         super().__init__(settings_dict, alias)
         self.user_key: str | None = settings_dict.get("USER_KEY")  # type: ignore[assignment]
-        self._lease: Lease | None = None
-        # Held while the raw connection is handed out, so that no thread takes it back meanwhile.
+        self._lease: Lease[Handle] | None = None
+        # Held between making sure of a raw connection and using it, so that no other thread, which
+        # may take back what is idle, does so in between.
         self._lease_lock = threading.RLock()
         if self.user_key is not None:
             # Because Django learns the transaction mode there, and a pooled connection is not opened.
@@ -66,6 +85,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
             super().connect()
             return
         self.check_settings()
+        with self._lease_lock:
+            lease = self._take_lease(self.user_key)
+            # Opening may have made the database, and who listens to that may have used it already.
+            self._close()
+            self._work_on(lease)
+        if lease.opened:
+            connection_created.send(sender=self.__class__, connection=self)
+
+    def _work_on(self, lease: Lease[Handle]) -> None:
         self.in_atomic_block = False
         self.savepoint_ids = []
         self.atomic_blocks = []
@@ -73,38 +101,37 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.closed_in_transaction = False
         self.errors_occurred = False
         self.run_on_commit = []
-        self._lease = self._take_lease(self.user_key)
-        self.connection = self._lease.handle.raw
         self.autocommit = True
-        if self._lease.opened:
-            connection_created.send(sender=self.__class__, connection=self)
+        self.settings_dict["NAME"] = str(lease.handle.path)
+        self._lease = lease
+        self.connection = lease.handle.raw
 
     def _take_lease(self, user_key: str) -> Lease[Handle]:
-        engine = engines.engine()
+        engine = cast("Engine", engines.engine())
         database: Hashable = (engine.location, user_key)
         try:
             return pool.lease(database, self, lambda: engine.open(user_key, self))
-        except PoolExhausted as error:
+        except PoolError as error:
             raise UserDatabaseUnavailable(
-                user_key,
-                f"{error} Raise DSUD_MAX_OPEN or the limit of open files, or shorten what holds"
-                " connections.",
+                user_key, f"The database of user {user_key!r} cannot be opened. {error}"
             ) from error
 
     def _close(self) -> None:
         if self.user_key is None:
-            super()._close()
-        elif self._lease is not None:
-            pool.give_back(self._lease, force=Force.EVERYTHING)
+            super()._close()  # type: ignore[misc]
+        elif (lease := self._lease) is not None:
+            pool.give_back(lease, force=Force.EVERYTHING)
 
-    def surrender(self, lease: Lease, *, force: Force) -> bool:
-        """Part from the leased connection; refuse when ``force`` does not reach."""
+    def surrender(self, lease: AnyLease, *, force: Force) -> bool:
+        """Part from the leased connection if it has it; refuse when ``force`` does not reach."""
+        # Another thread asks with NOTHING only, and must not wait: it holds the pool's lock.
         if not self._lease_lock.acquire(blocking=force is not Force.NOTHING):
             return False
         try:
-            if self._lease is not lease or self._keeps(lease.handle, force=force):
-                return False
-            self.abandon(lease)
+            if self._lease is lease:
+                if self._keeps(self._lease.handle, force=force):
+                    return False
+                self.abandon()
             return True
         finally:
             self._lease_lock.release()
@@ -118,38 +145,55 @@ class DatabaseWrapper(base.DatabaseWrapper):
             not self.autocommit or bool(self.run_on_commit) or handle.is_in_use()
         )
 
-    def abandon(self, lease: Lease) -> None:
+    def abandon(self) -> None:
         """Forget the leased connection; an open atomic block can then only fail."""
         self._lease = None
         self.connection = None
-        self.queries_log.clear()
+        if not self.force_debug_cursor:  # assertNumQueries() counts on over the end of a request.
+            self.queries_log.clear()
         if self.in_atomic_block:
             self.closed_in_transaction = True
             self.needs_rollback = True
 
     # What Django asks of a raw connection
 
+    def _cursor(self, name: str | None = None) -> CursorWrapper:
+        if self.user_key is not None and BaseEngine.before_cursor is not None:
+            BaseEngine.before_cursor(self)
+        return super()._cursor(name)  # type: ignore[misc, no-any-return]
+
     def create_cursor(self, name: str | None = None) -> sqlite3.Cursor:
         """Create a cursor that the pool knows of."""
         if self.user_key is None:
-            return super().create_cursor(name)
+            return super().create_cursor(name)  # type: ignore[no-any-return]
         with self._lease_lock:
-            self.ensure_connection()
-            cursor = super().create_cursor(name)
-            self._lease.handle.track(cursor)
+            handle = self._connected_handle()
+            cursor: sqlite3.Cursor = super().create_cursor(name)
+            handle.track(cursor)
             return cursor
 
-    def _set_autocommit(self, autocommit: bool) -> None:
+    def _connected_handle(self) -> Handle:
+        """Lease a raw connection if there is none; the caller holds the lock."""
+        self.ensure_connection()
+        return cast("Lease[Handle]", self._lease).handle
+
+    @async_unsafe
+    def set_autocommit(
+        self,
+        autocommit: bool,  # noqa: FBT001, because the signature is Django's
+        force_begin_transaction_with_broken_autocommit: bool = False,  # noqa: FBT001, FBT002
+    ) -> None:
+        """Enter or leave manual transactions, as one step in the eyes of other threads."""
         with self._lease_lock:
-            self.ensure_connection()
-            super()._set_autocommit(autocommit)
+            super().set_autocommit(autocommit, force_begin_transaction_with_broken_autocommit)
 
     def disable_constraint_checking(self) -> bool:
         """Turn foreign keys off; the connection is not leased again, lest they stay off."""
-        if self.user_key is not None:
-            self.ensure_connection()
-            self._lease.handle.reusable = False
-        return super().disable_constraint_checking()
+        if self.user_key is None:
+            return super().disable_constraint_checking()
+        with self._lease_lock:
+            self._connected_handle().reusable = False
+            return super().disable_constraint_checking()
 
     @cached_property
     def wrap_database_errors(self) -> UserDatabaseErrorWrapper:

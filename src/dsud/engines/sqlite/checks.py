@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
+
+from dsud.engines.sqlite.connection import OPTIONS
+from dsud.exceptions import InvalidEngine
 
 if TYPE_CHECKING:
     from dsud.engines.sqlite.engine import Engine
@@ -17,6 +20,39 @@ if TYPE_CHECKING:
 #: Releases whose checkpoints cannot race (https://www.sqlite.org/wal.html).
 _FIXED = (3, 51, 3)
 _FIXED_BRANCHES = {(3, 50): 7, (3, 44): 6}
+
+
+#: What each of the OPTIONS may be; SQLite itself takes a misspelt value for its least safe one.
+_CHOICES = {
+    "synchronous": ("OFF", "NORMAL", "FULL", "EXTRA"),
+    "transaction_mode": ("DEFERRED", "IMMEDIATE", "EXCLUSIVE"),
+}
+
+
+def complete_options(alias: str, options: Mapping[str, object]) -> dict[str, object]:
+    """Return the OPTIONS of an engine with all defaults; raise ``InvalidEngine`` for wrong ones."""
+    if unknown := set(options) - set(OPTIONS):
+        raise InvalidEngine(
+            f"USER_DATABASES[{alias!r}]['OPTIONS'] has unknown names:"
+            f" {', '.join(sorted(unknown))}. It takes {', '.join(OPTIONS)}."
+        )
+    complete = {**OPTIONS, **options}
+    for name, value in complete.items():
+        if wanted := _what_is_wanted(name, value):
+            raise InvalidEngine(
+                f"USER_DATABASES[{alias!r}]['OPTIONS'][{name!r}] is {value!r}. It takes {wanted}."
+            )
+    return complete
+
+
+def _what_is_wanted(name: str, value: object) -> str | None:
+    """Say what an option takes, or None when the value is that."""
+    if name in _CHOICES:
+        return None if value in _CHOICES[name] else f"one of {', '.join(_CHOICES[name])}"
+    number = not isinstance(value, bool) and isinstance(value, (int, float))
+    if name == "timeout":
+        return None if number and value >= 0 else "a number of seconds"
+    return None if isinstance(value, int) and number and value > 0 else "a number of KiB"
 
 
 def check_engine(engine: Engine) -> list[CheckMessage]:
@@ -38,15 +74,22 @@ def _check_writable(location: Path) -> Iterator[CheckMessage]:
 
 
 def _check_not_served(location: Path) -> Iterator[CheckMessage]:
-    for name in ("STATIC_ROOT", "MEDIA_ROOT"):
-        root = getattr(settings, name, None)
-        if root and _contains(Path(root), location):
+    for name, root in _served_directories():
+        if _contains(root, location):
             yield Error(
                 f"The location of user databases, {location}, is inside {name}:"
                 " the web server would hand them to everybody.",
                 hint='Set USER_DATABASES["default"]["LOCATION"] = BASE_DIR / "user_databases".',
                 id="dsud.E011",
             )
+
+
+def _served_directories() -> Iterator[tuple[str, Path]]:
+    for name in ("STATIC_ROOT", "MEDIA_ROOT"):
+        if root := getattr(settings, name, None):
+            yield name, Path(root)
+    for entry in settings.STATICFILES_DIRS:  # Copied to STATIC_ROOT by collectstatic.
+        yield "STATICFILES_DIRS", Path(entry[1] if isinstance(entry, (list, tuple)) else entry)
 
 
 def _contains(root: Path, location: Path) -> bool:

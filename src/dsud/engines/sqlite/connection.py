@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Hashable, Mapping
@@ -22,8 +21,16 @@ OPTIONS: Mapping[str, object] = {
 #: Statements that a connection keeps prepared; they weigh more than its page cache.
 CACHED_STATEMENTS = 64
 
+#: Cursors that a connection remembers before it looks which of them are gone.
+TRACKED_CURSORS = 8
+
 #: Pages in the -wal after which a commit checkpoints: bounds what a cold open replays to 1 MiB.
 WAL_AUTOCHECKPOINT = 256
+
+
+# SQLITE_DBCONFIG_..., which Python names since 3.12 (https://www.sqlite.org/c3ref/c_dbconfig_defensive.html).
+_NO_CKPT_ON_CLOSE = 1006
+_DEFENSIVE = 1010
 
 
 def set_up(raw: sqlite3.Connection, options: Mapping[str, object]) -> None:
@@ -31,8 +38,8 @@ def set_up(raw: sqlite3.Connection, options: Mapping[str, object]) -> None:
     raw.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     if hasattr(raw, "setconfig"):  # Python 3.12
         # Because the checkpoint of a closing connection costs 60 times the close.
-        raw.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
-        raw.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+        raw.setconfig(_NO_CKPT_ON_CLOSE, True)
+        raw.setconfig(_DEFENSIVE, True)
     raw.executescript(
         "PRAGMA trusted_schema = OFF;"
         f"PRAGMA synchronous = {options['synchronous']};"
@@ -65,8 +72,8 @@ def refuse_unless_owned(raw: sqlite3.Connection, user_key: str) -> None:
         )
 
 
-def unavailable(user_key: str, error: sqlite3.Error) -> UserDatabaseUnavailable:
-    """Return the typed error for a file that SQLite cannot use."""
+def unavailable(user_key: str, error: Exception) -> UserDatabaseUnavailable:
+    """Return the typed error for a file that cannot be used."""
     return UserDatabaseUnavailable(
         user_key,
         f"The database of user {user_key!r} cannot be used: {error}."
@@ -106,6 +113,12 @@ class Handle:
             inode = _inode(self.path)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            raise UserDatabaseUnavailable(
+                self.user_key,
+                f"The database file of user {self.user_key!r} cannot be looked at: {error.strerror}."
+                " Look at the disk and at the permissions of its directories.",
+            ) from error
         if inode != self.inode:
             raise UserDatabaseUnavailable(
                 self.user_key,
@@ -116,13 +129,17 @@ class Handle:
 
     def track(self, cursor: sqlite3.Cursor) -> None:
         """Remember a cursor, because a half-read one keeps its snapshot after a rollback."""
-        if len(self.cursors) > 8:
+        if len(self.cursors) > TRACKED_CURSORS:
             self.cursors = [found for found in self.cursors if found() is not None]
         self.cursors.append(weakref.ref(cursor))
 
     def is_in_use(self) -> bool:
-        """Tell whether a transaction is open or a cursor alive."""
-        return self.raw.in_transaction or any(found() is not None for found in self.cursors)
+        """Tell whether a transaction is open, a cursor alive, or the set-up changed for a while."""
+        return (
+            self.raw.in_transaction
+            or not self.reusable
+            or any(found() is not None for found in self.cursors)
+        )
 
     def clean(self) -> bool:
         """Close cursors and roll back; tell whether the connection may be leased again."""
@@ -145,5 +162,5 @@ class Handle:
 
 
 def _inode(path: Path) -> tuple[int, int]:
-    status = os.stat(path)
+    status = path.stat()
     return status.st_dev, status.st_ino

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from dsud.engines.base import BaseEngine, Staged
 from dsud.engines.sqlite import checks, connection, files, image
 from dsud.engines.sqlite.paths import uri_of, user_directory
 from dsud.engines.sqlite.templates import Templates
-from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist
+from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist, UserDatabaseUnavailable
 from dsud.pool import pool
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class StagedFile(Staged):
 
     def discard(self) -> None:
         """Remove what was built."""
-        self._engine.staged.pop(self._user_key, None)
+        if self._engine.staged.get(self._user_key) is self:
+            del self._engine.staged[self._user_key]
         self._discard()
 
 
@@ -65,16 +66,11 @@ class Engine(BaseEngine):
         super().__init__(alias, settings)
         if not settings.get("LOCATION"):
             raise InvalidEngine(
-                f"USER_DATABASES[{alias!r}] has no LOCATION, and the settings have no BASE_DIR to put"
-                f" it beside. Add USER_DATABASES = {{{alias!r}: {{'ENGINE': 'dsud.engines.sqlite',"
-                " 'LOCATION': '/path/to/user_databases'}} to them."
+                f"USER_DATABASES[{alias!r}] has no LOCATION, and without USER_DATABASES the settings"
+                f" need a BASE_DIR to put it beside. Write USER_DATABASES = {{{alias!r}:"
+                " {'ENGINE': 'dsud.engines.sqlite', 'LOCATION': '/path/to/user_databases'}}."
             )
-        if unknown := set(self.options) - set(connection.OPTIONS):
-            raise InvalidEngine(
-                f"USER_DATABASES[{alias!r}]['OPTIONS'] has unknown names:"
-                f" {', '.join(sorted(unknown))}. It takes {', '.join(connection.OPTIONS)}."
-            )
-        self.options = {**connection.OPTIONS, **self.options}
+        self.options = checks.complete_options(alias, self.options)
         self.location = Path(settings["LOCATION"]).absolute()
         self._templates = Templates(self.location / ".template")
         self._staged = StagedHere()
@@ -103,7 +99,17 @@ class Engine(BaseEngine):
         """Return the file to open for a user here and now, or None when there is none."""
         if (staged := self.staged.get(user_key)) is not None:
             return staged.path
-        return files.live_database(user_directory(self.location, user_key))
+        return self._live(user_key)
+
+    def _live(self, user_key: str) -> Path | None:
+        try:
+            return files.live_database(user_directory(self.location, user_key))
+        except OSError as error:
+            raise UserDatabaseUnavailable(
+                user_key,
+                f"The database of user {user_key!r} is out of reach: {error}."
+                " Look at the disk and its permissions.",
+            ) from error
 
     def open(self, user_key: str, wrapper: DatabaseWrapper) -> connection.Handle:
         """Open the user's database, verified.
@@ -111,9 +117,8 @@ class Engine(BaseEngine):
         Raises ``UserDatabaseDoesNotExist`` or ``UserDatabaseUnavailable``.
         """
         path = self.path_of(user_key)
-        if path is None:
-            if self.when_missing is not None:
-                self.when_missing(user_key)
+        if path is None and self.when_missing is not None:
+            self.when_missing(user_key)
             path = self.path_of(user_key)
         if path is None:
             raise UserDatabaseDoesNotExist(
@@ -126,44 +131,45 @@ class Engine(BaseEngine):
     def _open_verified(
         self, user_key: str, path: Path, wrapper: DatabaseWrapper
     ) -> connection.Handle:
-        raw = self._connect(user_key, path, wrapper)
         try:
-            connection.refuse_unless_owned(raw, user_key)
-            connection.set_up(raw, self.options)
-        except sqlite3.Error as error:
-            raw.close()
-            raise connection.unavailable(user_key, error) from error
-        except BaseException:
-            raw.close()
-            raise
-        wrapper.settings_dict["NAME"] = str(path)
-        return connection.Handle(
-            raw,
-            database=(self.location, user_key),
-            path=path,
-            user_key=user_key,
-            reusable=user_key not in self.staged,
-        )
-
-    def _connect(self, user_key: str, path: Path, wrapper: DatabaseWrapper) -> sqlite3.Connection:
-        params = wrapper.get_connection_params()
-        params["database"] = uri_of(path, mode="rw")
-        try:
-            return wrapper.get_new_connection(params)
+            return self._try_to_open(user_key, path, wrapper)
         except sqlite3.OperationalError as error:
             # SQLite says the same of a missing file and of a process out of file handles.
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or not pool.evict_oldest():
                 raise connection.unavailable(user_key, error) from error
-        try:
-            return wrapper.get_new_connection(params)
-        except sqlite3.OperationalError as error:
+        except (sqlite3.Error, OSError) as error:
             raise connection.unavailable(user_key, error) from error
+        try:
+            return self._try_to_open(user_key, path, wrapper)
+        except (sqlite3.Error, OSError) as error:
+            raise connection.unavailable(user_key, error) from error
+
+    def _try_to_open(
+        self, user_key: str, path: Path, wrapper: DatabaseWrapper
+    ) -> connection.Handle:
+        params = wrapper.get_connection_params()
+        params["database"] = uri_of(path, mode="rw")
+        raw = wrapper.get_new_connection(params)
+        try:
+            # The -wal and its index are opened by the first statement that reads.
+            connection.refuse_unless_owned(raw, user_key)
+            connection.set_up(raw, self.options)
+            return connection.Handle(
+                raw,
+                database=(self.location, user_key),
+                path=path,
+                user_key=user_key,
+                reusable=user_key not in self.staged,
+            )
+        except BaseException:
+            raw.close()
+            raise
 
     # Asking
 
     def exists(self, user_key: str) -> bool:
         """Tell whether a complete database is in the user's place."""
-        return files.live_database(user_directory(self.location, user_key)) is not None
+        return self._live(user_key) is not None
 
     def keys(self) -> Iterator[str]:
         """Yield the key of each user who has a database."""
@@ -171,11 +177,12 @@ class Engine(BaseEngine):
 
     def size(self, user_key: str) -> int:
         """Return the bytes that the user's database and its -wal take."""
-        path = files.live_database(user_directory(self.location, user_key))
+        path = self._live(user_key)
         if path is None:
             raise self._missing(user_key)
-        beside = path.with_name(path.name + "-wal")
-        return path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
+        with suppress(FileNotFoundError):  # Whoever closes the database last may take it away.
+            return path.stat().st_size + path.with_name(path.name + "-wal").stat().st_size
+        return path.stat().st_size
 
     def lock(self, user_key: str) -> AbstractContextManager[None]:
         """Keep every other process and thread from making, migrating or deleting the database."""
@@ -223,7 +230,7 @@ class Engine(BaseEngine):
 
     def delete(self, user_key: str) -> None:
         """Move the user's database to the trash with its sidecars."""
-        path = files.live_database(user_directory(self.location, user_key))
+        path = self._live(user_key)
         if path is None:
             raise self._missing(user_key)
         files.move_to_trash(path)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
 import shutil
+import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from dsud.engines.sqlite.paths import key_of, user_directory
@@ -27,9 +29,18 @@ DELETED = ".deleted"
 #: Seconds to wait for another process that makes, migrates or deletes the same database.
 LOCK_WAIT = 30.0
 
+_FAN = re.compile(r"[0-9a-f]{2}")
+
+
+class Locked(OSError):
+    """Somebody else keeps a lock for longer than ``LOCK_WAIT``."""
+
+
+# Private and durable
+
 
 def make_directory(path: Path) -> None:
-    """Make a directory that only its owner may enter, and its parents, durably."""
+    """Make a directory that only its owner may enter, and its parents; durable with what is in it."""
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
@@ -38,21 +49,35 @@ def make_directory(path: Path) -> None:
         make_directory(path.parent)
         make_directory(path)
         return
-    sync_directory(path.parent)
+    # The umask may have taken more, and must be left alone: it belongs to the whole process.
+    if stat.S_IMODE(path.stat().st_mode) != 0o700:
+        path.chmod(0o700)
+
+
+def open_private(path: Path, flags: int) -> int:
+    """Make or open a file that only its owner may read, whatever the umask, and return its descriptor."""
+    descriptor = os.open(path, flags | os.O_CREAT, 0o600)
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
+        os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Make the names in a directory durable, and those made before it on the way there.
+
+    File systems with a journal keep the order of names; only POSIX would have each level synced,
+    at a fifth of the cost of a database for each.
+    """
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def sync_file(path: Path) -> None:
     """Make a file's contents durable."""
-    descriptor = os.open(path, os.O_RDONLY)
+    _sync(path, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
@@ -61,8 +86,7 @@ def sync_file(path: Path) -> None:
 
 def write_durably(path: Path, data: bytes) -> None:
     """Write a new file that only its owner may read, and fsync it."""
-    # The mode goes to os.open because the umask belongs to the whole process.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = open_private(path, os.O_WRONLY | os.O_EXCL)
     try:
         view = memoryview(data)
         while view:
@@ -72,16 +96,35 @@ def write_durably(path: Path, data: bytes) -> None:
         os.close(descriptor)
 
 
+# The location
+
+
 def is_marked(location: Path) -> bool:
     """Tell whether user databases were ever put below this directory."""
-    return (location / MARKER).exists()
+    return _is_there(location / MARKER)
 
 
 def mark(location: Path) -> None:
     """Make the directory and remember in it that user databases are put there."""
     make_directory(location)
-    os.close(os.open(location / MARKER, os.O_WRONLY | os.O_CREAT, 0o600))
+    os.close(open_private(location / MARKER, os.O_WRONLY))
     sync_directory(location)
+    sync_directory(location.parent)
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether there is a file; raise ``OSError`` when the disk cannot tell.
+
+    ``Path.exists`` takes some errors for an absence, and absent databases are made anew.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
+# One user's files
 
 
 def live_database(directory: Path) -> Path | None:
@@ -91,17 +134,17 @@ def live_database(directory: Path) -> Path | None:
     whoever still has the old file open would delete the new one's -wal.
     """
     first = directory / "1" / DATABASE
-    if first.exists():
+    if _is_there(first):
         return first
     number = _newest_generation(directory)
     path = directory / str(number) / DATABASE
-    return path if number > 1 and path.exists() else None
+    return path if number > 1 and _is_there(path) else None
 
 
 def _newest_generation(directory: Path) -> int:
     try:
         names = os.listdir(directory)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
     numbers = (name.removesuffix(DELETED) for name in names)
     return max((int(number) for number in numbers if number.isdecimal()), default=0)
@@ -113,11 +156,12 @@ def publish(staged: Path, user_key: str) -> Path:
     Raises ``UserDatabaseAlreadyExists`` when the user has a database.
     """
     directory = staged.parent
-    if live_database(directory) is not None:
+    number = _newest_generation(directory)
+    if number and live_database(directory) is not None:
         raise UserDatabaseAlreadyExists(
             user_key, f"User {user_key!r} has a database already; it was left as it is."
         )
-    target = directory / str(_newest_generation(directory) + 1)
+    target = directory / str(number + 1)
     # rename(2) refuses a target that is not empty: two can never both publish.
     staged.rename(target)
     sync_directory(directory)
@@ -135,10 +179,9 @@ def move_to_trash(database: Path) -> Path:
 
 def new_staging_directory(directory: Path) -> Path:
     """Make an empty directory for a database to be built in; the caller holds the lock."""
-    make_directory(directory)
     remove_leftovers(directory)
     staged = directory / f"{STAGED}{secrets.token_hex(6)}"
-    staged.mkdir(mode=0o700)
+    make_directory(staged)
     return staged
 
 
@@ -156,54 +199,68 @@ def remove_leftovers(directory: Path) -> None:
 
 
 def each_user(location: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the key and the database of every user who has one."""
+    """Yield the key and the database of every user who has one.
+
+    What else lies there is passed over, such as ``lost+found`` on a disk of its own.
+    """
     for fan in _directories(location):
+        if not _FAN.fullmatch(fan.name):
+            continue
         for directory in _directories(fan):
+            key = key_of(directory.name)
+            if key is None or user_directory(location, key) != directory:
+                continue
             if (path := live_database(directory)) is not None:
-                yield key_of(directory.name), path
+                yield key, path
 
 
 def _directories(parent: Path) -> Iterator[Path]:
-    if not parent.is_dir():
-        return
-    for path in parent.iterdir():
-        if not path.name.startswith(".") and path.is_dir():
-            yield path
+    if parent.is_dir():
+        yield from (path for path in parent.iterdir() if path.is_dir())
+
+
+# Locks
 
 
 @contextmanager
 def locked(location: Path, user_key: str) -> Iterator[None]:
     """Hold the user's lock against every other thread and process.
 
-    Raises ``UserDatabaseUnavailable`` after ``LOCK_WAIT`` seconds.
+    Raises ``UserDatabaseUnavailable`` after ``LOCK_WAIT`` seconds, and when the location is lost:
+    there nothing is made, not even the lock.
     """
-    try:
-        with locked_directory(user_directory(location, user_key)):
-            yield
-    except LockTimeout as error:
+    if not is_marked(location):
         raise UserDatabaseUnavailable(
             user_key,
-            f"The database of user {user_key!r} is being made, migrated or deleted by somebody"
-            f" else for more than {LOCK_WAIT:g} s. Try again later.",
-        ) from error
-
-
-class LockTimeout(Exception):
-    """Somebody else kept a lock for longer than ``LOCK_WAIT``."""
+            f"The location of user databases is empty, so that of user {user_key!r} is out of"
+            " reach. Is its disk mounted?",
+        )
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked_directory(user_directory(location, user_key)))
+        except Locked as error:
+            raise UserDatabaseUnavailable(
+                user_key,
+                f"The database of user {user_key!r} is being made, migrated or deleted by somebody"
+                f" else for more than {LOCK_WAIT:g} s. Try again later.",
+            ) from error
+        yield
 
 
 @contextmanager
 def locked_directory(directory: Path) -> Iterator[None]:
     """Hold a directory's lock; its file is never removed, because flock plus unlink lets two in."""
     make_directory(directory)
-    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = open_private(directory / LOCK, os.O_RDWR)
+    owner = os.getpid()
     try:
         _wait_for(descriptor)
         try:
             yield
         finally:
-            # Unlocked by name, because a forked child shares the descriptor.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            # By name, because a forked child shares the lock; nor may the child end its parent's.
+            if os.getpid() == owner:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
@@ -215,7 +272,7 @@ def _wait_for(descriptor: int) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise LockTimeout from None
+                raise Locked(f"somebody else keeps it for more than {LOCK_WAIT:g} s") from None
             time.sleep(0.005)
         else:
             return

@@ -42,7 +42,9 @@ def read_template(path: Path) -> bytes:
     with closing(sqlite3.connect(uri, uri=True, isolation_level=None)) as connection:
         (application_id,) = connection.execute("PRAGMA application_id").fetchone()
         (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if application_id != APPLICATION_ID or verdict != "ok":
+        # Whoever is named in it has rows in it, which must not be given to others.
+        owner = connection.execute(READ_IDENTITY).fetchone()
+        if application_id != APPLICATION_ID or verdict != "ok" or owner is not None:
             raise sqlite3.DatabaseError(f"not a sound template: {verdict}")
         return connection.serialize()
 

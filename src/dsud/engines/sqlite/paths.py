@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import os
 import re
 from pathlib import Path
 from urllib.parse import quote
@@ -39,12 +41,17 @@ def directory_name(user_key: str) -> str:
     return name
 
 
-def key_of(name: str) -> str:
-    """Return the key that ``directory_name`` spelled."""
+def key_of(name: str) -> str | None:
+    """Return the key that ``directory_name`` spells so, or None when it spells none so."""
     data = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), name)
-    return data.encode("latin-1").decode()
+    try:
+        user_key = data.encode("latin-1").decode()
+        return user_key if directory_name(user_key) == name else None
+    except (UnicodeError, InvalidUserKey):
+        return None
 
 
+@functools.lru_cache(maxsize=256)
 def user_directory(location: Path, user_key: str) -> Path:
     """Return the user's directory: one of 256 by the hash of the key, then the key."""
     name = directory_name(user_key)
@@ -53,4 +60,4 @@ def user_directory(location: Path, user_key: str) -> Path:
 
 def uri_of(path: Path, *, mode: str) -> str:
     """Return the URI that opens an existing file; neither ``rw`` nor ``ro`` ever creates one."""
-    return f"file:{quote(str(path))}?mode={mode}"
+    return f"file:{quote(os.fsencode(path))}?mode={mode}"

@@ -6,7 +6,8 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dsud.engines.sqlite import files, image
@@ -21,6 +22,7 @@ class Templates:
         self._directory = directory
         self._images: dict[str, bytes] = {}
         self._building = threading.Lock()
+        self._builder: threading.Thread | None = None
 
     def _path(self, fingerprint: str) -> Path:
         return self._directory / f"{fingerprint}{SUFFIX}"
@@ -40,8 +42,11 @@ class Templates:
         return self._images[fingerprint]
 
     def build(self, fingerprint: str, migrate: Callable[[dict[str, object]], None]) -> None:
-        """Build the template aside and publish it by rename, unless another process did."""
-        with self._building, files.locked_directory(self._directory):
+        """Build the template aside and publish it by rename, unless another process did.
+
+        Raises ``Locked`` when somebody else builds for too long, or this very thread does.
+        """
+        with self._alone(), files.locked_directory(self._directory):
             if self.has(fingerprint):
                 return
             for leftover in self._directory.glob(f"{files.STAGED}*"):
@@ -53,10 +58,25 @@ class Templates:
             files.sync_directory(self._directory)
             self._remove_others(fingerprint)
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other threads out, and this one: a migration may create users, who need a template."""
+        if self._builder is threading.current_thread():
+            raise files.Locked("the template that it would be cloned from is being built")
+        if not self._building.acquire(timeout=files.LOCK_WAIT):
+            raise files.Locked(f"its template is not built after {files.LOCK_WAIT:g} s")
+        self._builder = threading.current_thread()
+        try:
+            yield
+        finally:
+            self._builder = None
+            self._building.release()
+
     def _fill(self, staged: Path, migrate: Callable[[dict[str, object]], None]) -> None:
-        os.close(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        os.close(files.open_private(staged, os.O_WRONLY | os.O_EXCL))
         image.prepare_template(staged)
-        migrate({"NAME": str(staged)})
+        # Synced once at the end, because until then nobody needs it.
+        migrate({"NAME": str(staged), "OPTIONS": {"init_command": "PRAGMA synchronous = OFF"}})
         files.sync_file(staged)
 
     def _remove_others(self, fingerprint: str) -> None:

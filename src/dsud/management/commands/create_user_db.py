@@ -24,19 +24,27 @@ class Command(FleetCommand):
         parser.add_argument(
             "--all", action="store_true", dest="everybody", help="Every user who has no database."
         )
+        parser.add_argument(
+            "--lost",
+            action="store_true",
+            help="Give up a registered database whose file is missing; only with --user.",
+        )
 
     def handle(self, *args: object, **options: object) -> None:
         """Make them and report."""
         if bool(options["users"]) == bool(options["everybody"]):
             raise CommandError("Name users with --user, or give --all.", returncode=USAGE)
+        if options["lost"] and options["everybody"]:
+            raise CommandError("Name those who lost their data with --user.", returncode=USAGE)
         keys = self.selected(options, among=users_without_database())
-        outcomes = fleet.for_each(provision, keys)
+        lost = bool(options["lost"])
+        outcomes = fleet.for_each(lambda key: provision(key, lost=lost), keys)
         self.report(outcomes, done="made", as_json=bool(options["as_json"]))
 
 
-def provision(key: str) -> str:
+def provision(key: str, *, lost: bool) -> str:
     """Make one user's database."""
-    provisioning.provision(key)
+    provisioning.provision(key, lost=lost)
     return ""
 
 

@@ -28,7 +28,8 @@ class Command(FleetCommand):
 
     def handle(self, *args: object, **options: object) -> None:
         """Run it for each user and report."""
-        command = find_command(str(options["command_name"]))
+        name = str(options["command_name"])
+        command = find_command(name)
         arguments = [str(argument) for argument in options["arguments"]]
         takes_database = has_database_option(command, arguments)
 
@@ -36,7 +37,11 @@ class Command(FleetCommand):
             # Given here and not on the command line, where Django allows listed aliases only.
             where = {"database": alias_of(key)} if takes_database else {}
             output = io.StringIO()
-            call_command(command, *arguments, stdout=output, **where)
+            try:
+                call_command(command, *arguments, stdout=output, **where)
+            except SystemExit as left:
+                if left.code not in (None, 0):
+                    raise CommandError(f"{name} exited with {left.code}.") from left
             return output.getvalue()
 
         outcomes = fleet.for_each(run, self.selected(options))
@@ -54,4 +59,7 @@ def find_command(name: str) -> BaseCommand:
 def has_database_option(command: BaseCommand, arguments: list[str]) -> bool:
     """Tell whether the command has ``--database``, as most of Django's own have."""
     parser = command.create_parser("manage.py", "run_on_user_dbs")
-    return "database" in vars(parser.parse_args(arguments))
+    try:
+        return "database" in vars(parser.parse_args(arguments))
+    except CommandError as error:
+        raise CommandError(str(error), returncode=USAGE) from error

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 
 from django.db import DEFAULT_DB_ALIAS
 from django.template.defaultfilters import filesizeformat
+from django.utils.timezone import template_localtime
 from rich.console import Console
 from rich.table import Table
 
@@ -30,9 +32,12 @@ class Command(FleetCommand):
         if options["as_json"]:
             self.write_json(rows)
             return
-        table = Table(*(name.replace("_", " ") for name in COLUMNS))
+        table = Table()
+        for name in COLUMNS:
+            # Never shortened, because operators look for whole keys.
+            table.add_column(name.replace("_", " "), overflow="fold")
         for row in rows:
-            cells = {**row, "size": filesizeformat(row["size"])}
+            cells = {**row, "size": filesizeformat(row["size"]), "migrated": _date(row["migrated"])}
             table.add_row(*(str(cells[name] or "") for name in COLUMNS))
         Console(file=self.stdout, no_color=self.style.ERROR("") == "").print(table)
         total = filesizeformat(sum(int(str(row["size"])) for row in rows))
@@ -54,6 +59,10 @@ def describe(keys: list[str]) -> Iterator[dict[str, object]]:
             "migrated": None if row is None else row.migrated,
             "last_error": "" if row is None else row.last_error,
         }
+
+
+def _date(moment: object) -> str:
+    return f"{template_localtime(moment):%Y-%m-%d %H:%M}" if isinstance(moment, datetime) else ""
 
 
 def _state(row: UserDatabase | None, *, exists: bool) -> str:
