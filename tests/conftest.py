@@ -14,6 +14,10 @@ from dsud.leases import Force
 from dsud.pool import pool
 
 
+#: Templates of user databases by schema, as a process keeps them in memory.
+_images: dict[str, bytes] = {}
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove the directory that the settings made for this process."""
     shutil.rmtree(settings.BASE_DIR, ignore_errors=True)
@@ -45,4 +49,6 @@ def location(tmp_path, settings) -> Iterator[object]:  # noqa: ANN001
     settings.USER_DATABASES = {
         "default": {"ENGINE": "dsud.engines.sqlite", "LOCATION": tmp_path / "user_databases"}
     }
+    # Built once for all tests, because no test is about it that uses this fixture.
+    engines.engine()._templates._images = _images
     return engines.engine().location

@@ -21,6 +21,7 @@ from tests.servers import HOST, ROOT, stop
 
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
+GUIDE = DOCS / "howto/install-in-an-existing-project.md"
 RUN_BLOCKS = ROOT / "tests" / "run_blocks.py"
 
 #: A block that begins with a comment naming a file is that file of the project, or lines for it.
@@ -103,11 +104,16 @@ def headings_of(page: Path, *, below: str | None = None) -> list[str]:
 
 def section_of(page: Path, heading: str) -> str:
     """Return the text below a heading, down to the next one of its level or above."""
-    found = re.search(
-        rf"^(#+) {re.escape(heading)}\n(.*?)(?=^#{{1,2}} |\Z)", page.read_text(), re.M | re.S
-    )
-    assert found, f"{page} has no heading {heading!r}"
-    return found[2]
+    start = re.search(rf"^(#+) {re.escape(heading)}$", page.read_text(), re.MULTILINE)
+    assert start, f"{page} has no heading {heading!r}"
+    text = page.read_text()[start.end() :]
+    end = re.search(rf"^#{{1,{len(start[1])}}} ", text, re.MULTILINE)
+    return text[: end.start()] if end else text
+
+
+def prose_of(page: Path) -> str:
+    """Return the text of a page without its blocks of code."""
+    return re.sub(r"^ *(`{3,}).*?^ *\1$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
 
 
 # Snippets for files that are there already
@@ -242,7 +248,7 @@ class Project:
             port = listener.getsockname()[1]
         if "runserver" in command:  # because its reloader is a second process
             command = command.replace("runserver", f"runserver --noreload {port}")
-        command = f"exec {re.sub(r'\b8000\b', str(port), command)}"
+        command = "exec " + re.sub(r"\b8000\b", str(port), command)
         log = self.root / "server.log"
         with log.open("w") as output:
             server = subprocess.Popen(
@@ -314,6 +320,6 @@ def commands_of(block: Block) -> Iterator[tuple[str, str]]:
     """Yield each command of a console block with the output that is printed below it."""
     text = block.text.replace("\\\n", " ")
     assert text.startswith("$ "), f"{block} does not begin with a command"
-    for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
         command, _, output = part.partition("\n")
         yield command, output

@@ -9,9 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.documents import DOCS, Block, Project, blocks_of, commands_of
-
-GUIDE = DOCS / "howto/install-in-an-existing-project.md"
+from tests.documents import GUIDE, Block, Project, blocks_of, commands_of
 
 #: The app of the guide's reader. Its `create()` takes the guide's `...` for "whatever it needs".
 MODELS = """
@@ -176,9 +174,10 @@ def test_manual_entry__is_in_that_users_database_only(site: Project) -> None:
 @pytest.mark.slow
 @pytest.mark.server
 def test_switch_user__button_opens_that_users_rows(site: Project) -> None:
-    with site.serve("python manage.py runserver") as address, httpx.Client(
-        base_url=address
-    ) as browser:
+    with (
+        site.serve("python manage.py runserver") as address,
+        httpx.Client(base_url=address) as browser,
+    ):
         post(browser, "/admin/login/", {"username": "admin", "password": "secret"})
         assert "from the guide" not in browser.get("/admin/your_app/model/").text
 
@@ -212,9 +211,7 @@ def post(browser: httpx.Client, page: str, form: dict[str, str], *, to: str = ""
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["", "--parallel 2"])
-def test_test_runner__enrols_users_and_leaves_the_site_alone(
-    site: Project, arguments: str
-) -> None:
+def test_test_runner__enrols_users_and_leaves_the_site_alone(site: Project, arguments: str) -> None:
     before = files_of(site)
     site.write("your_app/tests.py", TESTS)
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from django.apps import apps
@@ -121,22 +121,18 @@ def _guard_compiler(get_compiler: Callable[..., SQLCompiler]) -> Callable[..., S
         notes = self.__dict__
         if notes.get(STAMP) or VALUES in notes:
             key = key_of_alias(compiler.connection.alias)
-            if key is not None and not self.is_empty():
-                _refuse_query(self, key)
+            for stamp in (notes.get(STAMP), *notes.get(VALUES, ())):
+                if stamp and key is not None and stamp.key() not in (None, key):
+                    _refuse_query(self, owner=stamp.key(), active=key)
         return compiler
 
     return judged
 
 
-def _refuse_query(query_: Query, key: str) -> None:
-    what = f"A query of {query_.model._meta.label}"
-    stamp = query_.__dict__.get(STAMP)
-    built_for = stamp.key() if stamp else None
-    if built_for is not None and built_for != key:
-        raise WrongUser(owner=built_for, active=key, what=what)
-    for value in query_.__dict__.get(VALUES, ()):
-        if value.key() not in (None, key):
-            raise WrongUser(owner=value.key(), active=key, what=f"Something used in {what.lower()}")
+def _refuse_query(query_: Query, *, owner: str, active: str) -> None:
+    if not query_.is_empty():  # ``.none()`` is free for everyone.
+        label = "a model" if query_.model is None else query_.model._meta.label
+        raise WrongUser(owner=owner, active=active, what=f"A query of {label}, or a value in it,")
 
 
 def _note(query_: Query, *stamps: Stamp) -> None:
@@ -268,24 +264,20 @@ def _guard_prefetch(prefetch: Callable[..., object]) -> Callable[..., object]:
 
     @functools.wraps(prefetch)
     def refusing(instances: list[Model], prefetcher: object, lookup: object, level: int) -> object:
-        owners = {owner_of(instance) for instance in instances}
-        if instances and _target_is_user_model(prefetcher) and _are_users(instances):
-            owners = {user_key(instance) for instance in instances} | {active_key()}
+        owners = {owner_of(instance) or "nobody" for instance in instances}
+        users = instances and isinstance(instances[0], get_user_model())
+        if users and _leads_to_user_model(prefetcher):
+            owners = {user_key(instance) for instance in instances}
+            owners |= {key for key in [active_key()] if key is not None}
         if len(owners) > 1:
-            first, second, *_ = sorted(owners, key=str)
-            raise WrongUser(
-                owner=str(first), active=str(second), what="A prefetch over several users"
-            )
+            first, second, *_ = sorted(owners)
+            raise WrongUser(owner=first, active=second, what="A prefetch over several users")
         return prefetch(instances, prefetcher, lookup, level)
 
     return refusing
 
 
-def _are_users(instances: list[Model]) -> bool:
-    return isinstance(instances[0], get_user_model())
-
-
-def _target_is_user_model(prefetcher: object) -> bool:
+def _leads_to_user_model(prefetcher: object) -> bool:
     model = getattr(prefetcher, "model", None)
     if model is None and (related := getattr(prefetcher, "related", None)) is not None:
         model = related.related_model
@@ -323,33 +315,35 @@ def install() -> None:
     If one of them goes, the cursor's guard still refuses to reach another user's database;
     the tests of this module say which promise is lost.
     """
-    if hasattr(Query, "dsud_is_guarded"):
+    if isinstance(vars(query.QuerySet).get("_result_cache"), Rows):
         return
-    Query.dsud_is_guarded = True
-    Query.__init__ = _guard_init(Query.__init__)
-    Query.clone = _guard_clone(Query.clone)
-    Query.get_compiler = _guard_compiler(Query.get_compiler)
-    Query.combine = _guard_combine(Query.combine)
-    Query.check_query_object_type = _guard_lookup(Query.check_query_object_type)
-    UpdateQuery.add_update_fields = _guard_update(UpdateQuery.add_update_fields)
-    query.prefetch_one_level = _guard_prefetch(query.prefetch_one_level)
+    for owner, name, guard in _replaced():
+        setattr(owner, name, guard(getattr(owner, name)))
     for queryset_class in (query.QuerySet, query.RawQuerySet):
-        queryset_class._result_cache = Rows()
-    query.QuerySet.db = _guard_db(query.QuerySet.db)
-    for name in ("bulk_create", "bulk_update"):
-        setattr(query.QuerySet, name, _guard_objects(getattr(query.QuerySet, name)))
-    _guard_related_managers()
+        setattr(queryset_class, "_result_cache", Rows())  # noqa: B010, because it is no attribute
     for model in apps.get_models(include_auto_created=True):
         if is_user_model(model) and model.__eq__ is Model.__eq__:
-            model.__eq__ = _same_row
+            setattr(model, "__eq__", _same_row)  # noqa: B010, because types take it for a method
 
 
-def _guard_related_managers() -> None:
+def _replaced() -> Iterator[tuple[object, str, Callable[..., object]]]:
+    """Yield where each guard goes: a class or a module, the name in it, and the guard."""
+    yield Query, "__init__", _guard_init
+    yield Query, "clone", _guard_clone
+    yield Query, "combine", _guard_combine
+    yield Query, "get_compiler", _guard_compiler
+    yield Query, "check_query_object_type", _guard_lookup
+    yield UpdateQuery, "add_update_fields", _guard_update
+    yield query.QuerySet, "db", _guard_db
+    yield query.QuerySet, "bulk_create", _guard_objects
+    yield query.QuerySet, "bulk_update", _guard_objects
+    yield query, "prefetch_one_level", _guard_prefetch
     modules = [related_descriptors]
     if apps.is_installed("django.contrib.contenttypes"):
         from django.contrib.contenttypes import fields
 
         modules.append(fields)
     for module in modules:
-        for name in [name for name in vars(module) if name.startswith("create_")]:
-            setattr(module, name, _guard_related_manager(getattr(module, name)))
+        for name in list(vars(module)):
+            if name.startswith("create_") and name.endswith("_manager"):
+                yield module, name, _guard_related_manager

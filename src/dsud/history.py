@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from django.apps import apps
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 from django.db.models.signals import pre_save
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
@@ -18,6 +18,7 @@ from dsud.router import is_user_model
 
 if TYPE_CHECKING:
     from django.contrib.admin.models import LogEntry
+    from django.db.models import QuerySet
     from django.http import HttpRequest
 
 #: Entries on a page, as in the admin.
@@ -82,10 +83,11 @@ def answer(
 def _leave_out_others(context: dict[str, object]) -> None:
     page = context.get("action_list")
     key = active_key()
-    if key is None or not hasattr(page, "paginator"):
+    if key is None or not isinstance(page, Page):
         return
     note = json.dumps(_note(key))
-    entries = page.paginator.object_list.filter(change_message__contains=note)
+    logged = cast("QuerySet[LogEntry]", page.paginator.object_list)
+    entries = logged.filter(change_message__contains=note)
     # Once more, because SQLite compares without regard to case, and Bob is not bob.
     paginator = Paginator([entry for entry in entries if note in entry.change_message], PER_PAGE)
     context["action_list"] = paginator.get_page(page.number)

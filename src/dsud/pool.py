@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import ctypes
 import gc
 import os
@@ -265,12 +264,6 @@ class Pool:
                 return
             self._close(handle)
 
-    def close_unused(self) -> None:
-        """Close every connection that no thread uses at this moment, leased ones too."""
-        for lease in list(self._leased):
-            self._take_back(lease, force=Force.NOTHING)
-        self.close_idle()
-
     # Forking
 
     def before_fork(self) -> None:
@@ -281,7 +274,9 @@ class Pool:
         """
         self._collect_orphans()
         self._lock.acquire()
-        self.close_unused()
+        for lease in list(self._leased):
+            self._take_back(lease, force=Force.NOTHING)
+        self.close_idle()
 
     def after_fork_in_parent(self) -> None:
         """Let the parent go on."""
@@ -318,4 +313,3 @@ os.register_at_fork(
     after_in_parent=pool.after_fork_in_parent,
     after_in_child=pool.after_fork_in_child,
 )
-atexit.register(pool.close_unused)

@@ -129,17 +129,18 @@ def holds_user_models(alias: str) -> bool:
 
 
 def _database_for(model: type[Model], instance: object, *, reads: bool) -> str | None:
-    owner = owner_of(instance) if isinstance(instance, Model) else None
+    row = instance if isinstance(instance, Model) else None
+    owner = None if row is None else owner_of(row)
     if not _is_user_model(model):
         # Because Django would look for the shared row where the related user row is.
         return None if owner is None else DEFAULT_DB_ALIAS
     if owner is not None and reads and active_key() is None:
         return alias_of(owner)  # What belongs to a row in hand is read where the row came from.
     alias = active_alias()
-    if owner is None and isinstance(instance, Model):
-        owner = _key_of_user(instance)
-    if owner is not None and alias != alias_of(owner):
-        raise WrongUser(owner=owner, active=str(active_key()), what=f"A {instance._meta.label}")
+    if row is not None:
+        owner = owner or _key_of_user(row)
+        if owner is not None and alias != alias_of(owner):
+            raise WrongUser(owner=owner, active=str(active_key()), what=f"A {row._meta.label}")
     return alias
 
 

@@ -41,9 +41,9 @@ class Slots:
     def take(self, database: Hashable) -> bool:
         """Count one more connection to a database if the cap allows it."""
         limit = max_open()
-        now, most = self._open.get(database, (0, 0))
-        most = max(most, now + 1)
-        more = _files(now + 1, most) - _files(*self._open.get(database, (0, 0)))
+        now, before = self._open.get(database, (0, 0))
+        most = max(before, now + 1)
+        more = _files(now + 1, most) - _files(now, before)
         if self.count >= limit or self.files + more > limit * FILES_PER_CONNECTION:
             return False
         self._open[database] = (now + 1, most)

@@ -52,7 +52,7 @@ _exit = Atomic.__exit__
 
 def covers_users(atomic: Atomic) -> bool:
     """Tell whether a block was opened without an alias, so that it covers the user's database."""
-    if atomic._from_testcase:
+    if getattr(atomic, "_from_testcase", False):
         return False  # The block around a whole test commits nothing and is nobody's promise.
     return atomic.using is None or isinstance(atomic.using, Unnamed)
 
@@ -81,8 +81,8 @@ def join(connection: BaseDatabaseWrapper) -> None:
 def enter(atomic: Atomic) -> None:
     """Open a block; one without an alias waits for user databases to join it."""
     if not covers_users(atomic):
-        if _levels.stack and key_of_alias(atomic.using or "") is not None:
-            join(connections[atomic.using])
+        if _levels.stack and key_of_alias(alias := atomic.using or "") is not None:
+            join(connections[alias])
         _enter(atomic)
         return
     _enter(atomic)
@@ -181,12 +181,16 @@ def install() -> None:
     """
     if Atomic.__enter__ is enter:
         return
-    Atomic.__enter__ = enter
-    Atomic.__exit__ = leave
-    transaction.DEFAULT_DB_ALIAS = UNNAMED
+    on_commit = run_as_registered(BaseDatabaseWrapper.on_commit)
+    for owner, name, replacement in (
+        (Atomic, "__enter__", enter),
+        (Atomic, "__exit__", leave),
+        (transaction, "DEFAULT_DB_ALIAS", UNNAMED),
+        (BaseDatabaseWrapper, "on_commit", on_commit),
+    ):
+        setattr(owner, name, replacement)
     # ATOMIC_REQUESTS passes on the aliases as they stand in the settings of connections.
     listed = list(connections.settings.items())
     connections.settings.clear()
     for alias, settings in listed:
         connections.settings[UNNAMED if alias == DEFAULT_DB_ALIAS else alias] = settings
-    BaseDatabaseWrapper.on_commit = run_as_registered(BaseDatabaseWrapper.on_commit)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Hashable
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
@@ -108,9 +107,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _take_lease(self, user_key: str) -> Lease[Handle]:
         engine = cast("Engine", engines.engine())
-        database: Hashable = (engine.location, user_key)
+        database = engine.pool_key(user_key)
         try:
-            return pool.lease(database, self, lambda: engine.open(user_key, self))
+            return pool.lease(
+                database, self, lambda: engine.open(user_key, self, database=database)
+            )
         except PoolError as error:
             raise UserDatabaseUnavailable(
                 user_key, f"The database of user {user_key!r} cannot be opened. {error}"

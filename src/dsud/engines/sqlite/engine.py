@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,6 +101,11 @@ class Engine(BaseEngine):
             return staged.path
         return self._live(user_key)
 
+    def pool_key(self, user_key: str) -> Hashable:
+        """Return what the pool counts a connection by: its user, and the file if it is staged here."""
+        staged = self.staged.get(user_key)
+        return (self.location, user_key) if staged is None else (self.location, staged.path)
+
     def _live(self, user_key: str) -> Path | None:
         try:
             return files.live_database(user_directory(self.location, user_key))
@@ -111,8 +116,10 @@ class Engine(BaseEngine):
                 " Look at the disk and its permissions.",
             ) from error
 
-    def open(self, user_key: str, wrapper: DatabaseWrapper) -> connection.Handle:
-        """Open the user's database, verified.
+    def open(
+        self, user_key: str, wrapper: DatabaseWrapper, *, database: Hashable
+    ) -> connection.Handle:
+        """Open the user's database, verified; the pool counts it by ``database``.
 
         Raises ``UserDatabaseDoesNotExist`` or ``UserDatabaseUnavailable``.
         """
@@ -126,13 +133,13 @@ class Engine(BaseEngine):
                 f"User {user_key!r} has no database."
                 f" Make one with `manage.py create_user_db --user {user_key}`.",
             )
-        return self._open_verified(user_key, path, wrapper)
+        return self._open_verified(user_key, path, wrapper, database=database)
 
     def _open_verified(
-        self, user_key: str, path: Path, wrapper: DatabaseWrapper
+        self, user_key: str, path: Path, wrapper: DatabaseWrapper, *, database: Hashable
     ) -> connection.Handle:
         try:
-            return self._try_to_open(user_key, path, wrapper)
+            return self._try_to_open(user_key, path, wrapper, database=database)
         except sqlite3.OperationalError as error:
             # SQLite says the same of a missing file and of a process out of file handles.
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or not pool.evict_oldest():
@@ -140,12 +147,12 @@ class Engine(BaseEngine):
         except (sqlite3.Error, OSError) as error:
             raise connection.unavailable(user_key, error) from error
         try:
-            return self._try_to_open(user_key, path, wrapper)
+            return self._try_to_open(user_key, path, wrapper, database=database)
         except (sqlite3.Error, OSError) as error:
             raise connection.unavailable(user_key, error) from error
 
     def _try_to_open(
-        self, user_key: str, path: Path, wrapper: DatabaseWrapper
+        self, user_key: str, path: Path, wrapper: DatabaseWrapper, *, database: Hashable
     ) -> connection.Handle:
         params = wrapper.get_connection_params()
         params["database"] = uri_of(path, mode="rw")
@@ -156,7 +163,7 @@ class Engine(BaseEngine):
             connection.set_up(raw, self.options)
             return connection.Handle(
                 raw,
-                database=(self.location, user_key),
+                database=database,
                 path=path,
                 user_key=user_key,
                 reusable=user_key not in self.staged,
@@ -220,7 +227,11 @@ class Engine(BaseEngine):
         data = image.clone(self._templates.read(fingerprint), user_key)
         directory = files.new_staging_directory(user_directory(self.location, user_key))
         staged = StagedFile(self, user_key, directory)
-        files.write_durably(staged.path, data)
+        try:
+            files.write_durably(staged.path, data)
+        except BaseException:
+            staged.discard()  # Now, because whoever keeps the exception keeps the object.
+            raise
         self.staged[user_key] = staged
         return staged
 

@@ -1,6 +1,5 @@
-"""What the pool's tests look at and do: open files, threads, connections that are worked on at once."""
+"""What the tests of the pool look at and do: open files, threads, connections that are worked on."""
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import TypeVar
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
-from django.db import connections, transaction
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dsud import use_user
@@ -21,30 +20,33 @@ from tests.notes.models import Note
 R = TypeVar("R")
 
 needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/fd").is_dir(), reason="counts open files by /proc"
+    not Path("/proc/self/fd").is_dir(), reason="counts open files in /proc"
 )
 
 
-def open_database_files(process: str = "self") -> list[str]:
-    """Return the names of the files of user databases that a process has open."""
-    names = []
-    for descriptor in Path(f"/proc/{process}/fd").iterdir():
+def open_database_files() -> int:
+    """Return how many files of user databases this process has open."""
+    count = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
         try:
-            name = os.readlink(descriptor)
+            count += "/db.sqlite3" in str(descriptor.readlink())
         except FileNotFoundError:
-            continue  # Closed meanwhile, as the one that lists the directory.
-        if "/db.sqlite3" in name:
-            names.append(name)
-    return names
+            continue  # Closed since it was listed.
+    return count
 
 
 def people(count: int) -> list[User]:
-    """Return new users, each with a database that holds one note, their name."""
+    """Return new users, each with one note in their database: their name."""
     users = [get_user_model().objects.create_user(f"person{number}") for number in range(count)]
     for user in users:
-        with use_user(user):
-            Note.objects.create(text=user.username)
+        write(user, user.username)
     return users
+
+
+def write(user: User, text: str) -> None:
+    """Write a note as a user."""
+    with use_user(user):
+        Note.objects.create(text=text)
 
 
 def texts(user: User) -> list[str]:
@@ -58,6 +60,19 @@ def connection_of(user: User) -> BaseDatabaseWrapper:
     return connections[alias_of(user_key(user))]
 
 
+@contextmanager
+def working_on(user: User) -> Iterator[BaseDatabaseWrapper]:
+    """Hold one more connection to a user's database in the middle of a transaction."""
+    connection = connection_of(user).copy()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("BEGIN")
+            cursor.execute("SELECT count(*) FROM notes_note").fetchall()
+        yield connection
+    finally:
+        connection.close()
+
+
 def in_thread(function: Callable[[], R]) -> R:
     """Run a function in a thread that ends, and return or raise what it does."""
     with ThreadPoolExecutor(1) as executor:
@@ -65,7 +80,10 @@ def in_thread(function: Callable[[], R]) -> R:
 
 
 def closing_default(function: Callable[[], R]) -> R:
-    """Run a function and close the thread's connection to ``default``, which is in memory here."""
+    """Run a function, then close the thread's connection to ``default``.
+
+    By hand, because Django does not close databases in memory, as ``default`` is in tests.
+    """
     try:
         return function()
     finally:
@@ -73,19 +91,3 @@ def closing_default(function: Callable[[], R]) -> R:
         if default.connection is not None:
             default.connection.close()
             default.connection = None
-
-
-@contextmanager
-def working_on(user: User) -> Iterator[BaseDatabaseWrapper]:
-    """Hold one more connection to a user's database, in the middle of a transaction."""
-    connection = connection_of(user).copy()
-    alias = f"{connection.alias}"
-    previous = connections[alias]
-    connections[alias] = connection
-    try:
-        with transaction.atomic(using=alias):
-            connections[alias] = previous
-            yield connection
-            connections[alias] = connection
-    finally:
-        connections[alias] = previous

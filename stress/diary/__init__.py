@@ -1,0 +1,1 @@
+"""The app whose rows carry their owner's stamp."""

@@ -1,0 +1,16 @@
+"""The addresses of the site under stress."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+from stress import views
+
+urlpatterns = [
+    path("admin/", include("dsud.urls", namespace="dsud")),
+    path("admin/", admin.site.urls),
+    path("work/", views.work),
+    path("awork/", views.awork),
+    path("stream/", views.stream),
+    path("astream/", views.astream),
+    path("log-in/", views.log_in),
+]

@@ -1,0 +1,3 @@
+"""Addresses of the site that the bridges are tested with."""
+
+urlpatterns: list[object] = []

@@ -1,0 +1,91 @@
+"""The bytes of a new database: the template's, its owner's name, WAL mode, nothing else."""
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from dsud.engines.sqlite import image
+from dsud.engines.sqlite.paths import uri_of
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    path = tmp_path / "template.sqlite3"
+    image.prepare_template(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE note (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT)")
+        connection.execute("INSERT INTO note (text) VALUES ('welcome')")
+    return path
+
+
+def query(path: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(uri_of(path, mode="rw"), uri=True)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def test_clone__is_the_template_with_its_owners_name_in_wal_mode(template: Path) -> None:
+    clone = template.with_name("clone.sqlite3")
+    clone.write_bytes(image.clone(image.read_template(template), "alice"))
+
+    assert query(clone, "PRAGMA journal_mode") == [("wal",)]
+    assert query(clone, "SELECT user_key FROM dsud_identity") == [("alice",)]
+    assert query(clone, "SELECT id, text FROM note") == [(1, "welcome")]
+    assert query(clone, "PRAGMA integrity_check") == [("ok",)]
+    assert query(clone, "PRAGMA auto_vacuum") == [(2,)]
+    assert query(clone, "PRAGMA application_id") == [(0x44535544,)]
+    schema = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
+    assert query(clone, schema) == query(template, schema)
+
+
+def test_clone__leaves_the_template_as_it_is(template: Path) -> None:
+    before = image.read_template(template)
+    image.clone(before, "alice")
+    assert image.read_template(template) == before == template.read_bytes()
+    assert query(template, "SELECT * FROM dsud_identity") == []
+    assert query(template, "PRAGMA journal_mode") == [("delete",)]
+
+
+@pytest.mark.parametrize("key", ["é", "名前", "'; DROP TABLE note; --", "x" * 240])
+def test_clone__any_key_is_read_back(template: Path, key: str) -> None:
+    clone = template.with_name("clone.sqlite3")
+    clone.write_bytes(image.clone(image.read_template(template), key))
+    assert query(clone, image.READ_IDENTITY) == [(key,)]
+
+
+def damage(path: Path, how: str) -> None:
+    if how == "missing":
+        path.unlink()
+    elif how == "a directory":
+        path.unlink()
+        path.mkdir()
+    elif how == "empty":
+        path.write_bytes(b"")
+    elif how == "garbage":
+        path.write_bytes(os.urandom(8192))
+    elif how == "truncated":
+        os.truncate(path, path.stat().st_size // 2)
+    elif how == "a page of it overwritten":
+        with path.open("r+b") as file:
+            file.seek(2 * 4096)
+            file.write(b"\xaa" * 4096)
+    elif how == "a plain database":
+        path.unlink()
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE note (id INTEGER)")
+    elif how == "somebody's database":
+        path.write_bytes(image.clone(image.read_template(path), "eve"))
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["missing", "a directory", "empty", "garbage", "truncated", "a page of it overwritten", "a plain database",
+     "somebody's database"],
+)  # fmt: skip
+def test_read_template__refuses_what_is_no_sound_template(template: Path, how: str) -> None:
+    damage(template, how)
+    with pytest.raises(sqlite3.Error):
+        image.read_template(template)
+    assert template.exists() is (how != "missing")

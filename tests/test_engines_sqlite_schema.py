@@ -1,0 +1,127 @@
+"""Keys that leave the user's database carry no constraint; those inside it keep theirs."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+import pytest_django
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.db import IntegrityError, connections, models
+from django.test.utils import isolate_apps
+
+from dsud.connections import alias_of
+from dsud.context import use_user
+from tests.library.models import Book, Loan
+from tests.notes.models import Note
+
+
+def definition(table: str, user: User) -> str:
+    with connections[alias_of(str(user.pk))].cursor() as cursor:
+        cursor.execute("SELECT sql FROM sqlite_master WHERE name = %s", [table])
+        return str(cursor.fetchone()[0])
+
+
+def references(table: str, user: User) -> list[str]:
+    return re.findall(r'REFERENCES "(\w+)"', definition(table, user))
+
+
+@pytest.fixture
+def evolving(settings: pytest_django.Settings, location: object) -> Iterator[None]:
+    """Install the app with a history."""
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.evolving"]
+    settings.DSUD_APPS = [*settings.DSUD_APPS, "evolving"]
+    return
+
+
+def test_insert__with_keys_to_shared_models(location: object, alice: User, bob: User) -> None:
+    book = Book.objects.create(title="Emma")
+    with use_user(alice):
+        loan = Loan.objects.create(book=book, reader=bob)
+        again = Loan.objects.get(pk=loan.pk)
+        assert again.book.title == "Emma"
+        assert again.reader == bob
+        assert again.reader._state.db == again.book._state.db == "default"
+        assert references("library_loan", alice) == []
+
+
+def test_insert__key_to_a_shared_row_that_there_is_not(location: object, alice: User) -> None:
+    with use_user(alice):
+        Loan.objects.create(book_id=99, reader_id=98)
+        connections[alias_of(str(alice.pk))].check_constraints()
+        with pytest.raises(Book.DoesNotExist):
+            _ = Loan.objects.get().book
+
+
+def test_insert__keys_inside_the_database_are_checked(location: object, alice: User) -> None:
+    with use_user(alice):
+        assert references("notes_note_tags", alice) == ["notes_note", "notes_tag"]
+        with pytest.raises(IntegrityError, match="^FOREIGN KEY constraint failed$"):
+            Note.tags.through.objects.create(note_id=1, tag_id=2)
+
+
+@pytest.mark.django_db
+def test_rebuild__keeps_constraints_inside_and_none_across(evolving: None) -> None:
+    alice = User.objects.create(username="alice")
+    with use_user(alice):
+        from tests.evolving.models import Item, Shelf
+
+        # Added in place, made with the table of the many-to-many field, built anew by AlterField.
+        assert references("evolving_shelf", alice) == []
+        assert '"owner_id" integer NULL' in definition("evolving_shelf", alice)
+        assert references("evolving_shelf_readers", alice) == ["evolving_shelf"]
+        assert references("evolving_item", alice) == ["evolving_shelf"]
+        shelf = Shelf.objects.create(name="x", owner=alice)
+        shelf.readers.add(alice)
+        (row,) = Shelf.readers.through.objects.all()
+        assert row.user == alice
+        Item.objects.create(shelf=shelf)
+        connections[alias_of(str(alice.pk))].check_constraints()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rebuild__in_a_database_with_rows_keeps_them(evolving: None) -> None:
+    alice = User.objects.create(username="alice")
+    key = str(alice.pk)
+    from tests.evolving.models import Item, Shelf
+
+    with use_user(alice):
+        Item.objects.create(shelf=Shelf.objects.create(name="kept", owner=alice))
+    call_command("migrate_user_dbs", "evolving", "0001", users=[key])
+    with use_user(alice), pytest.raises(Exception, match="no such column|has no column"):
+        list(Shelf.objects.all())
+    call_command("migrate_user_dbs", users=[key])
+    with use_user(alice):
+        assert Item.objects.get().shelf.name == "kept"
+        assert references("evolving_item", alice) == ["evolving_shelf"]
+        assert references("evolving_shelf", alice) == []
+
+
+@isolate_apps("tests.library")
+def test_editor__leaves_the_fields_as_they_were(location: object, alice: User) -> None:
+    class Review(models.Model):
+        reader = models.ForeignKey(User, on_delete=models.DO_NOTHING)
+        free = models.ForeignKey(
+            User, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+        )
+
+        class Meta:
+            app_label = "library"
+
+    connection = connections[alias_of(str(alice.pk))]
+    with use_user(alice):
+        connection.ensure_connection()
+        with connection.schema_editor(collect_sql=True, atomic=False) as editor:
+            editor.create_model(Review)
+    fields = {name: Review._meta.get_field(name).db_constraint for name in ("reader", "free")}
+    assert fields == {"reader": True, "free": False}
+    assert "REFERENCES" not in "".join(editor.collected_sql)
+
+
+def test_default__keeps_its_constraints(alice: User) -> None:
+    with connections["default"].cursor() as cursor:
+        cursor.execute("SELECT sql FROM sqlite_master WHERE name = 'auth_user_groups'")
+        sql = str(cursor.fetchone()[0])
+    assert re.findall(r'REFERENCES "(\w+)"', sql) == ["auth_user", "auth_group"]
+    assert sqlite3.sqlite_version_info > (3, 26)
