@@ -73,7 +73,7 @@ async def visit(scene: Scene) -> int:
                 raise Boom
     except Boom as error:
         scene.tally.refused(error)
-    if (active := await sync_to_async(current_user_id)()) != scene.me.pk:
+    if not deeds.is_me(active := await sync_to_async(current_user_id)(), scene):
         scene.tally.leaked("context", detail=f"{active} is active, not {scene.me}")
     return done
 
@@ -106,13 +106,13 @@ async def _quietly(scene: Scene) -> int:
 
 
 async def give_up(scene: Scene) -> int:
-    """Be cancelled by a time limit somewhere in the middle."""
+    """Be cancelled by a time limit somewhere in the middle, also inside of blocking code."""
     try:
-        async with asyncio.timeout(scene.rng.random() / 500):
-            return await scene.rng.choice(PLAIN)(scene)
+        async with asyncio.timeout(scene.rng.random() / 200):
+            return await scene.rng.choice([*PLAIN, blocking, visit])(scene)
     except TimeoutError as error:
         scene.tally.refused(error)
-        return 0
+    return await read(scene)
 
 
 async def blocking(scene: Scene) -> int:

@@ -118,7 +118,7 @@ def visit(scene: Scene) -> int:
                 raise Boom
     except Boom as error:
         scene.tally.refused(error)
-    if (active := current_user_id()) != scene.me.pk:
+    if not is_me(active := current_user_id(), scene):
         scene.tally.leaked("context", detail=f"{active} is active, not {scene.me}")
     return done
 
@@ -203,6 +203,11 @@ def perform(scene: Scene, number: int) -> None:
     """Do a number of things by chance; an error ends it."""
     for deed in scene.rng.choices(list(DEEDS), list(DEEDS.values()), k=number):
         scene.tally.did(deed(scene))
+
+
+def is_me(active: object, scene: Scene) -> bool:
+    """Tell whether the right user is active; in a request of a deleted one nobody is."""
+    return active == scene.me.pk or (active is None and scene.me.doomed)
 
 
 def is_expected(error: BaseException, scene: Scene) -> bool:

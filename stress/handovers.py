@@ -9,6 +9,7 @@ from django.db import connections
 from django.db.models import Exists, Q, QuerySet
 from django.db.models.sql import Query
 
+from dsud import current_user_id
 from dsud.connections import alias_of
 from dsud.exceptions import WrongUser
 from stress.diary.models import Entry, Label, Marking
@@ -67,7 +68,9 @@ def _use(scene: Scene, value: object) -> str:
 
 
 def reach(scene: Scene) -> int:
-    """Name somebody else's connection."""
+    """Name somebody else's connection, which only an operator with nobody active may."""
+    if current_user_id() is None:
+        return 0
     alias = alias_of(str(scene.other().pk))
     name = scene.rng.choice(list(CONNECTIONS))
     try:

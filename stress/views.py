@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
-from asgiref.sync import sync_to_async
 from django.contrib.auth import login
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 
-from dsud import current_user_id
 from stress import adeeds, deeds
 from stress.diary.models import Entry
 from stress.stage import Scene, running
@@ -68,8 +66,6 @@ async def astream(request: HttpRequest) -> StreamingHttpResponse:
 
 
 async def _abody(scene: Scene) -> AsyncIterator[str]:
-    # Asked first, because aiterator() asks in the event loop, where the session cannot be read.
-    await sync_to_async(current_user_id)()
     async for entry in Entry.objects.order_by("-pk")[:20].aiterator(chunk_size=2):
         scene.check([entry.text], how="stream")
         yield f"{entry.text}\n"

@@ -71,6 +71,7 @@ def _play(arguments: argparse.Namespace) -> Report:
     )
     cast = Cast(users=arguments.users, process=arguments.process)
     stage = running.stage = Stage(cast, tally)
+    sys.unraisablehook = lambda raised: tally.happened(f"{raised.exc_type.__name__} in a finalizer")
     if not arguments.without_guard:
         _begin_in_child(arguments, stage)
     if arguments.face == "WSGI":

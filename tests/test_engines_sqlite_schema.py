@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import pytest_django
+from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import IntegrityError, connections, models
@@ -31,6 +32,7 @@ def references(table: str, user: User) -> list[str]:
 def evolving(settings: pytest_django.Settings, location: object) -> Iterator[None]:
     """Install the app with a history."""
     settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.evolving"]
+    apps.clear_cache()  # Because Django does not while it loads apps.
     settings.DSUD_APPS = [*settings.DSUD_APPS, "evolving"]
     return
 

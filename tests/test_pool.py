@@ -346,8 +346,8 @@ def test_close__half_read_cursor_does_not_keep_the_files() -> None:
     release()
     pool.close_idle()
     assert open_database_files() == 0
-    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
-        next(rows)
+    del rows  # Python must not complain of an exception in a finalizer.
+    gc.collect()
 
 
 def test_return__foreign_keys_that_were_off_are_on_again() -> None:

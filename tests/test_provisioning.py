@@ -4,6 +4,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from unittest import mock
 
@@ -330,13 +331,12 @@ def test_rollback__leaves_nothing_and_the_key_is_issued_again(
     location: Path, use: Callable[[User], None], depth: int
 ) -> None:
     kept = []  # As an error page, a log or a debugger keeps them.
-    with transaction.atomic() if depth else mock.MagicMock():
-        ghost = User(pk=70, username="ghost")
+    with ExitStack() as around:
+        for _ in range(depth):
+            around.enter_context(transaction.atomic())
         try:
             with transaction.atomic():
-                for _ in range(depth):
-                    transaction.atomic().__enter__() if depth < 0 else None
-                ghost.save()
+                ghost = User.objects.create(pk=70, username="ghost")
                 use(ghost)
                 raise Boom
         except Boom as error:
@@ -666,7 +666,7 @@ def test_provision__is_locked_out_with_a_typed_error(location: Path, in_transact
     thread = threading.Thread(target=hold)
     thread.start()
     holding.wait(10)
-    block = transaction.atomic() if in_transaction else mock.MagicMock()
+    block = transaction.atomic() if in_transaction else nullcontext()
     with mock.patch.object(files, "LOCK_WAIT", 0.05), pytest.raises(UserDatabaseUnavailable), block:
         texts(user)
     done.set()
@@ -674,7 +674,7 @@ def test_provision__is_locked_out_with_a_typed_error(location: Path, in_transact
     assert texts(user) == []
 
 
-def full_disk() -> object:
+def full_disk() -> AbstractContextManager[object]:
     return mock.patch.object(
         files, "write_durably", side_effect=OSError(28, "No space left on device")
     )
@@ -684,7 +684,7 @@ def full_disk() -> object:
 def test_provision__disk_is_full(location: Path, in_transaction: bool) -> None:
     with full_disk():
         user = sign_up()  # The sign-up itself is done; the log has the error.
-        block = transaction.atomic() if in_transaction else mock.MagicMock()
+        block = transaction.atomic() if in_transaction else nullcontext()
         with pytest.raises(UserDatabaseUnavailable) as caught, block:
             texts(user)
     assert str(caught.value) == (

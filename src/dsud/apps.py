@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
 
-from dsud import guards, transactions
+from dsud import asynchronous, collector, guards, transactions
 from dsud.connections import resolve_aliases_on_demand
 from dsud.engines.base import ask_before_cursors, provide_missing_with
 
@@ -28,6 +28,8 @@ class DSUDConfig(AppConfig):
         provide_missing_with(provisioning.provide)
         guards.install()
         transactions.install()
+        collector.install()
+        asynchronous.install()
         ask_before_cursors(before_cursor)
         checks.register_checks()
         switch.connect()

@@ -40,7 +40,8 @@ def user_key(user: Model | UserId) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, str, uuid.UUID)):
         raise InvalidUserKey(user, "a key is an integer, a string or a UUID")
     try:
-        return str(primary_key_field().to_python(value))
+        # As text, because a number and a UUID can each be read as the other.
+        return str(primary_key_field().to_python(str(value)))
     except ValidationError:
         kind = type(primary_key_field()).__name__
         raise InvalidUserKey(user, f"it is no {kind}") from None

@@ -123,16 +123,17 @@ def _guard_compiler(get_compiler: Callable[..., SQLCompiler]) -> Callable[..., S
             key = key_of_alias(compiler.connection.alias)
             for stamp in (notes.get(STAMP), *notes.get(VALUES, ())):
                 if stamp and key is not None and stamp.key() not in (None, key):
-                    _refuse_query(self, owner=stamp.key(), active=key)
+                    _refuse_query(self, stamp, active=key)
         return compiler
 
     return judged
 
 
-def _refuse_query(query_: Query, *, owner: str, active: str) -> None:
+def _refuse_query(query_: Query, stamp: Stamp, *, active: str) -> None:
     if not query_.is_empty():  # ``.none()`` is free for everyone.
         label = "a model" if query_.model is None else query_.model._meta.label
-        raise WrongUser(owner=owner, active=active, what=f"A query of {label}, or a value in it,")
+        what = "A query" if query_.__dict__.get(STAMP) is stamp else "A value in a query"
+        raise WrongUser(owner=str(stamp.key()), active=active, what=f"{what} of {label}")
 
 
 def _note(query_: Query, *stamps: Stamp) -> None:

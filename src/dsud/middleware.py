@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
+from django.core.exceptions import SynchronousOnlyOperation
 from django.db.models import Model
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.template import loader
+from django.utils.functional import SimpleLazyObject
 from django.utils.module_loading import import_string
 
 from dsud import audit, history, stepwise, switch
@@ -34,8 +36,14 @@ class UserOfRequest:
 
     def __call__(self) -> str | None:
         """Return the key of the user whose data the request sees, or None."""
-        user = switch.switched_user(self._request) or self._resolve()
-        pk = getattr(user, "pk", None)
+        try:
+            user = switch.switched_user(self._request) or self._resolve()
+            pk = getattr(user, "pk", None)
+        except SynchronousOnlyOperation as error:
+            raise SynchronousOnlyOperation(
+                "The user of this request is not known yet, and the event loop may not ask the"
+                " database. Write `await request.auser()` before this line."
+            ) from error
         if pk is None:
             return None
         last = self._last
@@ -51,7 +59,11 @@ class UserOfRequest:
     def _resolve(self) -> object:
         if (path := conf.DSUD_USER_RESOLVER) is not None:
             return import_string(path)(self._request)
-        return getattr(self._request, "user", None)
+        user = getattr(self._request, "user", None)
+        if type(user) is SimpleLazyObject and not hasattr(self._request, "_cached_user"):
+            # What `request.auser()` found is kept apart from `request.user` (Django 5.2 to 6.1).
+            return getattr(self._request, "_acached_user", user)
+        return user
 
 
 class DatabaseSwitchMiddleware:
@@ -108,17 +120,12 @@ def _stream_inside(response: HttpResponseBase, activation: Activation) -> HttpRe
     # A FileResponse reads no database, and servers send its file by themselves.
     if isinstance(response, StreamingHttpResponse) and not isinstance(response, FileResponse):
         step = Block(activation, releases=False)
-        # Private in Django 5.2 to 6.1: if it goes, what a body does when it is closed early (the
-        # visitor has left) finds nobody active, and Django hides the error.
-        closers = response._resource_closers  # type: ignore[attr-defined]
+        # Both are private in Django 5.2 to 6.1: without them, what a body does when the visitor
+        # leaves before its end finds nobody active, and Django hides the error.
+        body, closers = response._iterator, response._resource_closers  # type: ignore[attr-defined]
         closers[:] = [stepwise.run_inside(closer, step, step) for closer in closers]
-        body = response.streaming_content
-        if response.is_async:
-            response.streaming_content = stepwise.aeach_inside(
-                step, cast("AsyncIterator[bytes]", body)
-            )
-        else:
-            response.streaming_content = stepwise.each_inside(step, cast("Iterator[bytes]", body))
+        each_inside = stepwise.aeach_inside if response.is_async else stepwise.each_inside
+        response.streaming_content = each_inside(step, body)
     return response
 
 

@@ -84,8 +84,8 @@ def be_killed(user: object) -> dict[str, object]:
 def returned(result: AsyncResult) -> object:
     """Wait for a task and return its result, or its error with class and attributes."""
     try:
-        return result.get(timeout=PATIENCE)
-    except Exception as error:
+        return result.get(timeout=PATIENCE, interval=0.05)
+    except Exception as error:  # noqa: BLE001, because every task's end is compared
         return [type(error).__name__, *error.args]
 
 

@@ -11,7 +11,7 @@ from dsud.contrib.celery import Celery
 
 django.setup()
 
-from tests.notes.models import Note
+from tests.notes.models import Note  # noqa: E402, because a worker starts here
 
 app = Celery("tests")
 app.conf.update(

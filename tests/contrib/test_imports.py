@@ -1,7 +1,6 @@
 """Each bridge needs only what it leads to, and says so when that is missing."""
 
 import importlib
-import subprocess
 import sys
 
 import pytest

@@ -27,6 +27,7 @@ class UserFileStorage(FileSystemStorage):
     """
 
     def __init__(self, *, base_url: str | None = None, allow_overwrite: bool = False) -> None:
+        self._is_served = base_url is not None
         super().__init__(
             base_url=base_url,
             # As the databases: for nobody but the site's own system user.
@@ -36,7 +37,7 @@ class UserFileStorage(FileSystemStorage):
         )
 
     @property
-    def base_location(self) -> Path:  # type: ignore[override]  # Django caches it for ever.
+    def base_location(self) -> Path:
         """Return the active user's directory."""
         key = active_key()
         if key is None:
@@ -47,13 +48,13 @@ class UserFileStorage(FileSystemStorage):
         return engine().files_directory(key)
 
     @property
-    def location(self) -> str:  # type: ignore[override]
+    def location(self) -> str:
         """Return the absolute path of the active user's directory."""
         return os.path.abspath(self.base_location)  # noqa: PTH100, because Django's does the same
 
     def url(self, name: str | None) -> str:
         """Return where ``UserFileView`` serves a file; raise ``ValueError`` without ``base_url``."""
-        if self._base_url is None:
+        if not self._is_served:
             raise ValueError("These files have no URL: give the storage a base_url.")
         return super().url(name)
 
@@ -85,7 +86,7 @@ FieldFile.storage = StorageOfOwner()  # type: ignore[assignment]
 class UserFileView(View):
     """Serve the files of the active user; no address reaches another's."""
 
-    storage: Storage = UserFileStorage()
+    storage = UserFileStorage()
 
     #: What a browser may show; all else is saved, because a page would run on this site.
     shown: ClassVar[frozenset[str]] = frozenset(
@@ -94,12 +95,15 @@ class UserFileView(View):
 
     def get(self, request: HttpRequest, name: str) -> FileResponse:
         """Send the file of this name; raise ``Http404`` when there is none."""
-        try:
-            file = self.storage.open(name)
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise Http404(f"You have no file {name!r}.") from None
-        saved = guess_type(name)[0] not in self.shown
-        response = FileResponse(file, as_attachment=saved, filename=PurePosixPath(name).name)
+        # With os.path, because it answers for names, too, that no file can have.
+        if not os.path.isfile(self.storage.path(name)):  # noqa: PTH113
+            raise Http404(f"You have no file {name!r}.")
+        kind, encoding = guess_type(name)
+        response = FileResponse(
+            self.storage.open(name),
+            as_attachment=kind not in self.shown or encoding is not None,
+            filename=PurePosixPath(name).name,
+        )
         # Because the next user of this browser has another file at the same address.
         add_never_cache_headers(response)
         response["Content-Security-Policy"] = "sandbox; default-src 'none'"

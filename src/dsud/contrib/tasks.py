@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 
@@ -22,9 +21,6 @@ except ImportError as error:
         " Upgrade Django, or use dsud.contrib.celery."
     ) from error
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 #: The keyword argument that travels with a task: the key of its user, or None when there was none.
 #: An argument, because that is the one thing which every backend stores and gives back.
 USER = "dsud_user_key"
@@ -35,25 +31,25 @@ class UserTask(Task):  # type: ignore[type-arg]  # It is generic in the stubs on
 
     __slots__ = ()
 
-    def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[P, R]:
+    def enqueue(self, *args: object, **kwargs: object) -> TaskResult[..., object]:
         """Queue the task up for the active user.
 
         Raises ``WrongUser`` when the arguments are those of another user's task.
         """
         return super().enqueue(*args, **_with_user(kwargs))
 
-    async def aenqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskResult[P, R]:
+    async def aenqueue(self, *args: object, **kwargs: object) -> TaskResult[..., object]:
         """Queue the task up for the active user; see ``enqueue``."""
         # In a thread, because the user of a request may have to be looked up.
         with_user = await sync_to_async(_with_user)(kwargs)
         return await super().aenqueue(*args, **with_user)
 
-    def call(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(self, *args: object, **kwargs: object) -> object:
         """Run the task as its user."""
         with _as_user_of(kwargs):
             return super().call(*args, **kwargs)
 
-    async def acall(self, *args: P.args, **kwargs: P.kwargs) -> R:
+    async def acall(self, *args: object, **kwargs: object) -> object:
         """Run the task as its user."""
         async with _as_user_of(kwargs):
             return await super().acall(*args, **kwargs)

@@ -7,6 +7,8 @@ import weakref
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 
+from django.db.backends.sqlite3.base import SQLiteCursorWrapper
+
 from dsud.engines.sqlite.image import APPLICATION_ID, READ_IDENTITY
 from dsud.exceptions import UserDatabaseUnavailable
 
@@ -79,6 +81,21 @@ def unavailable(user_key: str, error: Exception) -> UserDatabaseUnavailable:
         f"The database of user {user_key!r} cannot be used: {error}."
         " Look at the file and its permissions, or restore it from a backup.",
     )
+
+
+class Cursor(SQLiteCursorWrapper):
+    """Django's cursor, which may also be closed after its connection.
+
+    Half-read iterators do that when the garbage collector finds them, and Python would print it.
+    """
+
+    def close(self) -> None:
+        """Close the cursor if it is not closed already."""
+        try:
+            super().close()
+        except sqlite3.ProgrammingError as error:
+            if "closed database" not in str(error):
+                raise
 
 
 class Handle:

@@ -1,0 +1,108 @@
+"""What a request costs does not depend on how many users there are."""
+
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
+from django.db import connection, connections
+from django.test import Client
+
+from dsud.connections import KEPT_PER_THREAD, alias_of
+from dsud.models import UserDatabase
+from tests.leasing import people, texts
+
+MANY = 50_000
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def count_calls(function: Callable[[], object]) -> int:
+    """Return how many functions a call runs, those of C included."""
+    calls = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    previous = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(previous)
+    return calls
+
+
+@contextmanager
+def many_more_users(first: int) -> Iterator[None]:
+    """Register 50,000 more users with databases, quickly, and take them away again."""
+    numbers = range(first, first + MANY)
+    users = (User(pk=number, username=f"of-many-{number}") for number in numbers)
+    rows = (UserDatabase(user_key=str(n), state=UserDatabase.State.READY) for n in numbers)
+    get_user_model().objects.bulk_create(users, batch_size=5_000)
+    UserDatabase.objects.bulk_create(rows, batch_size=5_000)
+    yield
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM auth_user WHERE id >= %s", [first])
+        cursor.execute("DELETE FROM dsud_userdatabase WHERE state = 'ready' AND user_key >= 100000")
+
+
+class Visits:
+    """Requests of a few users, the same ones each time."""
+
+    def __init__(self, users: list[User]) -> None:
+        self.browsers = [Client() for _ in users]
+        for browser, user in zip(self.browsers, users, strict=True):
+            browser.force_login(user)
+        self.seconds: list[float] = []
+
+    def __call__(self) -> None:
+        for number, browser in enumerate(self.browsers):
+            start = time.perf_counter()
+            assert browser.get("/notes/").json()["notes"][0] == f"person{number}"
+            browser.get("/add/", {"text": "more"})
+            self.seconds.append(time.perf_counter() - start)
+
+
+def test_request__costs_the_same_with_50000_users_as_with_10(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    users = people(10)
+    few, many = Visits(users), Visits(users)
+    few()
+    calls_few, calls_many = [], []
+    for round_ in range(3):
+        calls_few.append(count_calls(few))
+        few.seconds.clear() if round_ == 0 else None
+        few()
+        few()
+        with many_more_users(100_000):
+            calls_many.append(count_calls(many))
+            many.seconds.clear() if round_ == 0 else None
+            many()
+            many()
+    ratio = statistics.median(many.seconds) / statistics.median(few.seconds)
+    with capsys.disabled():
+        sys.stdout.write(f"\nA request with {MANY:,} users takes {ratio:.2f} of that with 10.\n")
+    assert min(calls_many) == pytest.approx(min(calls_few), rel=0.02)
+
+
+def test_aliases__of_50000_users_resolve_and_none_is_kept() -> None:
+    users = people(2)
+    chance = random.Random(1)
+    calls = []
+    for number in chance.sample(range(100_000, 100_000 + MANY), 300):
+        alias = alias_of(str(number))
+        calls.append(count_calls(lambda alias=alias: connections[alias]))
+        assert connections[alias].settings_dict["USER_KEY"] == str(number)
+    assert list(connections) == ["default"]
+    assert min(calls[-50:]) <= min(calls[40:90]) * 1.02
+    kept = [name for name in vars(connections._connections._storage) if name.startswith("user_")]
+    assert len(kept) <= KEPT_PER_THREAD
+    assert [texts(user) for user in users] == [["person0"], ["person1"]]
