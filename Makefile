@@ -16,14 +16,14 @@ INSTALLED := $(VENV)/.installed-django$(DJANGO)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test coverage lint format types layers docs clean
+.PHONY: help demo test coverage stress lint format types layers docs clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PYTHON=python3.13   the interpreter to use (3.11 or newer)"
 	@echo "  DJANGO=52|60|61     the Django to use (now $(DJANGO))"
-	@echo "  ARGS='-k router'    further arguments for pytest"
+	@echo "  ARGS='-k router'    further arguments for pytest, or for stress"
 	@echo "  PORT=8000           where the demo listens"
 
 demo: $(INSTALLED) ## Serve the example site with sample users on 127.0.0.1.
@@ -37,6 +37,9 @@ coverage: $(INSTALLED) $(VENV)/.with-test ## Run the test suite and report which
 	$(RUN) -m coverage run -m pytest -n 2 $(ARGS)
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report
+
+stress: $(INSTALLED) ## Try to make one user's rows reach another, a million times (minutes).
+	$(RUN) -m stress $(ARGS)
 
 lint: $(VENV)/.with-lint ## Check style and formatting.
 	$(RUN) -m ruff check .

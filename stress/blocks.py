@@ -13,7 +13,7 @@ from stress.tally import Boom
 def succeed(scene: Scene) -> int:
     """Write both sides, of two users at times."""
     token, other = scene.token(), scene.other()
-    both = scene.rng.random() < 0.3
+    both = scene.chance(0.3)
     with transaction.atomic():
         _write(scene, token)
         if both:
@@ -26,12 +26,9 @@ def succeed(scene: Scene) -> int:
 def fail(scene: Scene) -> int:
     """Write both sides and fail."""
     token = scene.token()
-    try:
-        with transaction.atomic():
-            _write(scene, token)
-            raise Boom
-    except Boom as error:
-        scene.tally.refused(error)
+    with scene.forgiving(), transaction.atomic():
+        _write(scene, token)
+        raise Boom
     _compare(scene, token, there=False)
     return 4
 
@@ -41,15 +38,12 @@ def fail_inside(scene: Scene) -> int:
     outer, inner = scene.token(), f"{scene.token()}-inner"
     with transaction.atomic():
         _write(scene, outer)
-        try:
-            with transaction.atomic():
-                _write(scene, inner)
-                if scene.rng.random() < 0.5:
-                    with transaction.atomic():
-                        _write(scene, f"{inner}-most")
-                raise Boom
-        except Boom as error:
-            scene.tally.refused(error)
+        with scene.forgiving(), transaction.atomic():
+            _write(scene, inner)
+            if scene.chance(0.5):
+                with transaction.atomic():
+                    _write(scene, f"{inner}-most")
+            raise Boom
     _compare(scene, outer, there=True)
     _compare(scene, inner, there=False)
     _compare(scene, f"{inner}-most", there=False)

@@ -22,10 +22,10 @@ def offer(scene: Scene) -> int:
         return 0
     entry = Entry.objects.create(text=scene.text())
     rows: QuerySet[Entry] = Entry.objects.order_by("-pk")
-    value = scene.rng.choice([entry, rows, rows, rows.query])
-    if value is rows and scene.rng.random() < 0.3:
+    value = scene.rng.choice([entry, entry, rows, rows.query])
+    if value is rows and scene.chance(0.3):
         scene.check((row.text for row in rows), how="read")
-    packed = pickle.dumps(value) if scene.rng.random() < 0.3 else value
+    packed = pickle.dumps(value) if scene.chance(0.3) else value
     scene.stage.shelf.append(Handed(scene.me, packed))
     return 1
 
@@ -47,7 +47,9 @@ def misuse(scene: Scene) -> int:
     except WrongUser as error:
         scene.tally.refused(error)
     else:
-        scene.tally.leaked(f"handed over: {name}")
+        # With nobody active, as when the user was deleted, an object's own relations may be read.
+        if current_user_id() is not None:
+            scene.tally.leaked(f"handed over: {name}")
     return 1
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 
 from django.contrib.auth.hashers import UNUSABLE_PASSWORD_PREFIX
@@ -32,25 +30,25 @@ def sign_up(person: Person, *, operator: bool = False) -> User:
 def live(scene: Scene) -> None:
     """Have somebody sign up, write, be deleted, and somebody else be given the same key."""
     guest = scene.as_person(scene.stage.cast.guest())
-    if scene.rng.random() < 0.5:
+    if scene.chance(0.5):
         guest = _try_to_sign_up(guest)
     with transaction.atomic():
         sign_up(guest.me)
-        if scene.rng.random() < 0.5:
+        if scene.chance(0.5):
             _use_first(guest)
     scene.tally.happened("sign-ups")
     with use_user(guest.me.pk):
         scene.tally.did(read(guest) + change(guest))
-    if scene.rng.random() < 0.5:
+    if scene.chance(0.5):
         _try_to_delete(guest)
-    if scene.rng.random() < 0.3:
+    if scene.chance(0.3):
         with transaction.atomic():
             _delete(guest)
             guest = _sign_up_again(guest)
     else:
         _delete(guest)
         _be_refused(guest)
-        if scene.rng.random() < 0.5:
+        if scene.chance(0.5):
             _sign_up_again(guest)
 
 
@@ -63,7 +61,7 @@ def doom(scene: Scene) -> None:
 
 
 def _try_to_sign_up(guest: Scene) -> Scene:
-    with _rolled_back(guest):
+    with guest.forgiving(), transaction.atomic():
         sign_up(guest.me)
         _use_first(guest)
         raise Boom
@@ -74,7 +72,7 @@ def _try_to_sign_up(guest: Scene) -> Scene:
 def _try_to_delete(guest: Scene) -> None:
     with use_user(guest.me.pk):
         before = Entry.objects.count()
-    with _rolled_back(guest):
+    with guest.forgiving(), transaction.atomic():
         User.objects.get(pk=guest.me.pk).delete()
         raise Boom
     guest.tally.happened("deletions rolled back")
@@ -82,15 +80,6 @@ def _try_to_delete(guest: Scene) -> None:
         if Entry.objects.count() != before:
             guest.tally.wrong("RowsLost")
     guest.tally.did(2)
-
-
-@contextmanager
-def _rolled_back(guest: Scene) -> Iterator[None]:
-    try:
-        with transaction.atomic():
-            yield
-    except Boom as error:
-        guest.tally.refused(error)
 
 
 def _delete(guest: Scene) -> None:

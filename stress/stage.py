@@ -6,10 +6,11 @@ import random
 import uuid
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
-from stress.tally import Tally
+from stress.tally import Boom, Tally
 
 #: How many users of every hundred are deleted in the middle of everything.
 DOOMED_PER_HUNDRED = 2
@@ -101,6 +102,18 @@ class Scene:
     def other(self) -> Person:
         """Pick somebody else."""
         return self.stage.cast.steady_one(self.rng, but=self.me)
+
+    def chance(self, probability: float) -> bool:
+        """Say yes as often as is asked."""
+        return self.rng.random() < probability
+
+    @contextmanager
+    def forgiving(self) -> Iterator[None]:
+        """Go on after what fails on purpose."""
+        try:
+            yield
+        except Boom as error:
+            self.tally.refused(error)
 
     def text(self) -> str:
         """Return a text with the stamp."""

@@ -82,7 +82,7 @@ class Tally:
         """Count rows, or uses of rows, that reached somebody else."""
         with self._lock:
             if how not in self.report.leaks:
-                where = "".join(traceback.format_list(_own(traceback.extract_stack())))
+                where = _own(traceback.extract_stack())
                 self.report.examples.append(f"{where}Leak, {how}: {detail}")
             self.report.leaks[how] += number
 
@@ -93,10 +93,10 @@ class Tally:
             if expected:
                 self.report.expected[name] += 1
                 return
-            self.report.unexpected[name] += 1
-            if self.report.unexpected[name] == 1:
-                where = "".join(traceback.format_list(_own(traceback.extract_tb(error.__traceback__))))
+            if name not in self.report.unexpected:
+                where = _own(traceback.extract_tb(error.__traceback__))
                 self.report.examples.append(f"{where}{name}: {error}")
+            self.report.unexpected[name] += 1
 
     def wrong(self, what: str) -> None:
         """Count something unexpected that raised nothing."""
@@ -108,8 +108,7 @@ class Tally:
         self.failed(error, expected=True)
 
 
-def _own(frames: traceback.StackSummary) -> list[traceback.FrameSummary]:
-    """Return the frames of this project, and the last one."""
-    return [
-        frame for frame in frames if frame is frames[-1] or Path(frame.filename).is_relative_to(ROOT)
-    ]
+def _own(frames: traceback.StackSummary) -> str:
+    """Return the lines of this project, and the last one."""
+    own = [frame for frame in frames[:-1] if Path(frame.filename).is_relative_to(ROOT)]
+    return "".join(traceback.format_list([*own, *frames[-1:]]))

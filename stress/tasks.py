@@ -86,7 +86,7 @@ def _block(scene: Scene) -> None:
 async def _disturbed(scene: Scene, handler: ASGIHandler, ask: Ask) -> None:
     """Ask, and be cancelled at times."""
     task = asyncio.create_task(Client(scene, handler, ask).run())
-    if scene.rng.random() < CANCELLED:
+    if scene.chance(CANCELLED):
         await asyncio.wait([task], timeout=scene.rng.random() * PATIENCE)
         if task.cancel():
             scene.tally.happened("requests cancelled")
@@ -109,7 +109,7 @@ class Client:
     async def run(self) -> None:
         """Ask and judge the answer."""
         leaving = None
-        if self._scene.rng.random() < LEAVES and self._ask.form is None:
+        if self._scene.chance(LEAVES) and self._ask.form is None:
             leaving = asyncio.create_task(self._leave())
         try:
             await self._handler(self._scope(), self._receive, self._send)

@@ -53,10 +53,9 @@ def _act(stage: Stage, handler: WSGIHandler, seed: str) -> None:
 def _do(scene: Scene, handler: WSGIHandler, kind: str) -> None:
     steady = scene.as_person(scene.other())
     match kind:
-        case "request":
-            _answer(scene, handler, browser.ask_for(scene, "/work/"))
-        case "stream":
-            _answer(scene, handler, browser.ask_for(scene, "/stream/"))
+        case "request" | "stream":
+            path = {"request": "/work/", "stream": "/stream/"}[kind]
+            _answer(scene, handler, browser.ask_for(scene, path))
         case "log-in":
             ask = browser.ask_for(steady, "/log-in/", next=steady.other().pk)
             _answer(steady, handler, ask)
@@ -67,10 +66,8 @@ def _do(scene: Scene, handler: WSGIHandler, kind: str) -> None:
         case "block":
             with use_user(scene.me.pk):
                 deeds.perform(scene, 4)
-        case "live":
-            lives.live(steady)
-        case "doom":
-            lives.doom(scene)
+        case "live" | "doom":
+            {"live": lives.live, "doom": lives.doom}[kind](steady)
 
 
 def _answer(scene: Scene, handler: WSGIHandler, ask: Ask) -> None:
@@ -89,7 +86,7 @@ def _answer(scene: Scene, handler: WSGIHandler, ask: Ask) -> None:
     finally:
         response.close()
     ask.browser.take(value for name, value in headers if name == "Set-Cookie")
-    browser.judge(scene, int(status.split()[0]))
+    browser.judge(scene, int(status.split(maxsplit=1)[0]))
 
 
 def _environ(ask: Ask) -> dict[str, object]:

@@ -53,9 +53,9 @@ def _body(scene: Scene) -> Iterator[str]:
     for entry in Entry.objects.order_by("-pk")[:20].iterator(chunk_size=2):
         scene.check([entry.text], how="stream")
         yield f"{entry.text}\n"
-        if scene.rng.random() < FAILS:
+        if scene.chance(FAILS):
             raise Boom
-        if scene.rng.random() < DIGRESSES:
+        if scene.chance(DIGRESSES):
             scene.tally.did(scene.rng.choice(deeds.READING)(scene))
     scene.tally.did(1)
 
@@ -69,8 +69,8 @@ async def _abody(scene: Scene) -> AsyncIterator[str]:
     async for entry in Entry.objects.order_by("-pk")[:20].aiterator(chunk_size=2):
         scene.check([entry.text], how="stream")
         yield f"{entry.text}\n"
-        if scene.rng.random() < FAILS:
+        if scene.chance(FAILS):
             raise Boom
-        if scene.rng.random() < DIGRESSES:
+        if scene.chance(DIGRESSES):
             scene.tally.did(await scene.rng.choice(adeeds.READING)(scene))
     scene.tally.did(1)

@@ -9,11 +9,15 @@ import os
 import sys
 import warnings
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
 import django
 
 from stress import sabotage
 from stress.tally import Report, Tally
+
+if TYPE_CHECKING:
+    from stress.stage import Stage
 
 #: Which part of a process's operations a forked child does first.
 FORKED = 0.05
@@ -66,9 +70,7 @@ def _play(arguments: argparse.Namespace) -> Report:
     # A blocking body under ASGI is part of the play.
     warnings.simplefilter("ignore")
     browser.count_exceptions()
-    tally = Tally(
-        arguments.face, operations=arguments.operations, seconds=arguments.seconds
-    )
+    tally = Tally(arguments.face, operations=arguments.operations, seconds=arguments.seconds)
     cast = Cast(users=arguments.users, process=arguments.process)
     stage = running.stage = Stage(cast, tally)
     sys.unraisablehook = lambda raised: tally.happened(f"{raised.exc_type.__name__} in a finalizer")
@@ -82,14 +84,13 @@ def _play(arguments: argparse.Namespace) -> Report:
     return tally.report
 
 
-def _begin_in_child(arguments: argparse.Namespace, stage: object) -> None:
+def _begin_in_child(arguments: argparse.Namespace, stage: Stage) -> None:
     """Have a child that inherits open connections do the first part, and wait for it."""
     from django.db import connections
 
     from stress import threads
     from stress.stage import Stage
 
-    assert isinstance(stage, Stage)
     part = int(arguments.operations * FORKED)
     first = Tally(arguments.face, operations=part // 10, seconds=arguments.seconds)
     threads.run(Stage(stage.cast, first), seed=f"{arguments.seed}/first", threads=2)

@@ -59,9 +59,7 @@ class Site:
     def databases(self) -> list[Path]:
         """Return the live database files."""
         return sorted(
-            path
-            for path in self.location.glob("??/*/*/db.sqlite3")
-            if path.parent.name.isdecimal()
+            path for path in self.location.glob("??/*/*/db.sqlite3") if path.parent.name.isdecimal()
         )
 
     def run(self, code: str, *arguments: str) -> str:

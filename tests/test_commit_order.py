@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 #: How often a process is killed at a moment by chance, outside of the window between two commits.
 KILLS = 120
 
-OUTSIDE, WINDOW = 0, 1
+OUTSIDE, WINDOW, STARTING = 0, 1, 2
 
 #: What each of the blocks writes that are killed at random.
 ROWS = 3
@@ -200,13 +200,15 @@ def kill_at_random() -> list[dict[str, int]]:
     chance, moment = random.Random(0), mmap.mmap(-1, 1)
     kills: list[dict[str, int]] = []
     while sum(kill["moment"] == OUTSIDE for kill in kills) < KILLS and len(kills) < 10 * KILLS:
-        moment[0] = OUTSIDE
+        moment[0] = STARTING
         pid = fork(lambda: write_for_ever(moment))
-        time.sleep(chance.uniform(0.01, 0.03))
+        while moment[0] == STARTING:  # Until the first block is committed.
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.02))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         found = rows()
-        shared, own = ({text for text in found[name]} for name in ("default", "alice"))
+        shared, own = set(found["default"]), set(found["alice"])
         kills.append(
             {
                 "moment": moment[0],
@@ -228,7 +230,7 @@ def write_for_ever(moment: mmap.mmap) -> None:
     commit_own, commit_shared = own._commit, shared._commit
 
     def begin() -> None:
-        moment[0] = WINDOW
+        moment[0] = max(moment[0], WINDOW)
         commit_own()
 
     def end() -> None:

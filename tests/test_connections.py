@@ -212,7 +212,8 @@ def test_on_commit__runs_once_and_only_for_what_is_committed() -> None:
     with transaction.atomic(using=alias):
         transaction.on_commit(lambda: ran.append("lost"), using=alias)
     release()
-    write(alice, "later")
+    with transaction.atomic(using=alias):
+        Note.objects.using(alias).create(text="later")
     assert texts(alice) == ["person0", "in the block", "later"]
     assert len(ran) == 1
 

@@ -18,7 +18,7 @@ from dsud import current_user_id, use_user
 from dsud.context import Activation, Block, active_alias, active_key, user_key
 from dsud.exceptions import InvalidUserKey, NoActiveUser
 from dsud.pool import pool
-from tests.leasing import in_thread, people
+from tests.leasing import in_thread, people, write
 from tests.notes.models import Note
 
 
@@ -253,6 +253,24 @@ def test_generator__that_is_forgotten_leaves_nobody_active_and_nothing_leased() 
         assert Note.objects.get().text == "person1"
     assert seen == [(alice.pk, "person0")]
     assert (current_user_id(), pool.leased) == (None, 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_generator__goes_on_reading_where_it_was() -> None:
+    alice, bob = people(2)
+    write(alice, "second")
+
+    @use_user(alice)
+    def rows() -> Iterator[str]:
+        for note in Note.objects.order_by("pk").iterator(chunk_size=1):
+            yield note.text
+
+    seen = []
+    for text in rows():
+        seen.append(text)
+        assert Note.objects.using(f"user_{bob.pk}").count() == 1
+    assert seen == ["person0", "second"]
+    assert pool.leased <= 1
 
 
 # Tasks and threads

@@ -38,34 +38,46 @@ from tests.notes.models import Note
     [
         (
             {},
-            "USER_DATABASES has no entry 'default'. Write USER_DATABASES ="
-            ' {"default": {"ENGINE": "dsud.engines.sqlite", "LOCATION": ...}}.',
+            (
+                "USER_DATABASES has no entry 'default'. Write USER_DATABASES ="
+                ' {"default": {"ENGINE": "dsud.engines.sqlite", "LOCATION": ...}}.'
+            ),
         ),
         (
             None,
-            "USER_DATABASES has no entry 'default'. Write USER_DATABASES ="
-            ' {"default": {"ENGINE": "dsud.engines.sqlite", "LOCATION": ...}}.',
+            (
+                "USER_DATABASES has no entry 'default'. Write USER_DATABASES ="
+                ' {"default": {"ENGINE": "dsud.engines.sqlite", "LOCATION": ...}}.'
+            ),
         ),
         (
             {"default": {"ENGINE": "dsud.engines.sqlite"}},
-            "USER_DATABASES['default'] has no LOCATION, and without USER_DATABASES the settings need"
-            " a BASE_DIR to put it beside. Write USER_DATABASES = {'default':"
-            " {'ENGINE': 'dsud.engines.sqlite', 'LOCATION': '/path/to/user_databases'}}.",
+            (
+                "USER_DATABASES['default'] has no LOCATION, and without USER_DATABASES the settings need"
+                " a BASE_DIR to put it beside. Write USER_DATABASES = {'default':"
+                " {'ENGINE': 'dsud.engines.sqlite', 'LOCATION': '/path/to/user_databases'}}."
+            ),
         ),
         (
             {"default": {"LOCATION": "/x", "PATH": "/y", "NAME": "z"}},
-            "USER_DATABASES['default'] has unknown keys: NAME, PATH."
-            " It takes ENGINE, LOCATION and OPTIONS.",
+            (
+                "USER_DATABASES['default'] has unknown keys: NAME, PATH."
+                " It takes ENGINE, LOCATION and OPTIONS."
+            ),
         ),
         (
             {"default": {"LOCATION": "/x", "ENGINE": "django.db.backends.sqlite3"}},
-            "USER_DATABASES['default']['ENGINE'] is 'django.db.backends.sqlite3', which is not an"
-            " engine: module 'django.db.backends.sqlite3' has no attribute 'Engine'.",
+            (
+                "USER_DATABASES['default']['ENGINE'] is 'django.db.backends.sqlite3', which is not an"
+                " engine: module 'django.db.backends.sqlite3' has no attribute 'Engine'."
+            ),
         ),
         (
             {"default": {"LOCATION": "/x", "ENGINE": "no.such.engine"}},
-            "USER_DATABASES['default']['ENGINE'] is 'no.such.engine', which is not an engine:"
-            " No module named 'no'.",
+            (
+                "USER_DATABASES['default']['ENGINE'] is 'no.such.engine', which is not an engine:"
+                " No module named 'no'."
+            ),
         ),
         (
             {"default": {"LOCATION": "/x", "ENGINE": ""}},
@@ -73,8 +85,10 @@ from tests.notes.models import Note
         ),
         (
             {"default": {"LOCATION": "/x", "OPTIONS": {"cache": 1, "WAL": True}}},
-            "USER_DATABASES['default']['OPTIONS'] has unknown names: WAL, cache."
-            " It takes timeout, synchronous, cache_size, transaction_mode.",
+            (
+                "USER_DATABASES['default']['OPTIONS'] has unknown names: WAL, cache."
+                " It takes timeout, synchronous, cache_size, transaction_mode."
+            ),
         ),
         (
             {"default": {"LOCATION": "/x", "OPTIONS": None}},
@@ -82,13 +96,17 @@ from tests.notes.models import Note
         ),
         (
             {"default": {"LOCATION": "/x", "OPTIONS": {"synchronous": "safe"}}},
-            "USER_DATABASES['default']['OPTIONS']['synchronous'] is 'safe'."
-            " It takes one of OFF, NORMAL, FULL, EXTRA.",
+            (
+                "USER_DATABASES['default']['OPTIONS']['synchronous'] is 'safe'."
+                " It takes one of OFF, NORMAL, FULL, EXTRA."
+            ),
         ),
         (
             {"default": {"LOCATION": "/x", "OPTIONS": {"transaction_mode": "LATER"}}},
-            "USER_DATABASES['default']['OPTIONS']['transaction_mode'] is 'LATER'."
-            " It takes one of DEFERRED, IMMEDIATE, EXCLUSIVE.",
+            (
+                "USER_DATABASES['default']['OPTIONS']['transaction_mode'] is 'LATER'."
+                " It takes one of DEFERRED, IMMEDIATE, EXCLUSIVE."
+            ),
         ),
         (
             {"default": {"LOCATION": "/x", "OPTIONS": {"timeout": "5"}}},
@@ -121,7 +139,7 @@ def test_engine__default_location_is_beside_the_project(settings: pytest_django.
 
 def test_engine__without_base_dir_there_is_no_default(settings: pytest_django.Settings) -> None:
     del settings.BASE_DIR
-    with pytest.raises(InvalidEngine, match="^USER_DATABASES\\['default'\\] has no LOCATION"):
+    with pytest.raises(InvalidEngine, match=r"^USER_DATABASES\['default'\] has no LOCATION"):
         engines.engine()
 
 
@@ -425,7 +443,7 @@ def test_size__counts_the_wal(database: Path) -> None:
         wal = database.with_name("db.sqlite3-wal").stat().st_size
         assert wal > 0
         assert engine.size("7") == bare + wal
-    with pytest.raises(UserDatabaseDoesNotExist, match="^User '8' has no database.$"):
+    with pytest.raises(UserDatabaseDoesNotExist, match=r"^User '8' has no database.$"):
         engine.size("8")
 
 
@@ -496,9 +514,7 @@ def test_check__location_inside_a_static_directory_that_is_collected(
     assert engines.engine().check() == []
 
 
-def test_check__location_below_a_file(
-    tmp_path: Path, settings: pytest_django.Settings
-) -> None:
+def test_check__location_below_a_file(tmp_path: Path, settings: pytest_django.Settings) -> None:
     (tmp_path / "file").touch()
     location = tmp_path / "file" / "users"
     settings.USER_DATABASES = {"default": {"LOCATION": location}}

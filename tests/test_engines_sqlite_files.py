@@ -82,17 +82,17 @@ def test_make_directory__leaves_an_existing_one_alone(tmp_path: Path) -> None:
 def synced(run: Callable[[], object]) -> list[str]:
     """Return what was synced and renamed while a function ran, in order."""
     events = []
-    with mock.patch.object(
-        os, "fsync", lambda fd: events.append("sync " + os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
-    ):
-        rename = Path.rename
+    rename = Path.rename
 
-        def renamed(path: Path, target: Path) -> Path:
-            events.append(f"rename to {target.name}")
-            return rename(path, target)
+    def sync(descriptor: int) -> None:
+        events.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
 
-        with mock.patch.object(Path, "rename", renamed):
-            run()
+    def renamed(path: Path, target: Path) -> Path:
+        events.append(f"rename to {target.name}")
+        return rename(path, target)
+
+    with mock.patch.object(os, "fsync", sync), mock.patch.object(Path, "rename", renamed):
+        run()
     return events
 
 
@@ -283,7 +283,7 @@ def test_locked__child_that_lives_on_does_not_keep_it(place: Path) -> None:
 
 
 def test_locked__body_that_meets_another_lock_says_so_itself(place: Path) -> None:
-    with pytest.raises(files.Locked, match="^the template$"), files.locked(place.parents[1], "7"):
+    with pytest.raises(files.Locked, match=r"^the template$"), files.locked(place.parents[1], "7"):
         raise files.Locked("the template")
 
 

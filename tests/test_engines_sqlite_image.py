@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -55,37 +56,45 @@ def test_clone__any_key_is_read_back(template: Path, key: str) -> None:
     assert query(clone, image.READ_IDENTITY) == [(key,)]
 
 
-def damage(path: Path, how: str) -> None:
-    if how == "missing":
-        path.unlink()
-    elif how == "a directory":
-        path.unlink()
-        path.mkdir()
-    elif how == "empty":
-        path.write_bytes(b"")
-    elif how == "garbage":
-        path.write_bytes(os.urandom(8192))
-    elif how == "truncated":
-        os.truncate(path, path.stat().st_size // 2)
-    elif how == "a page of it overwritten":
-        with path.open("r+b") as file:
-            file.seek(2 * 4096)
-            file.write(b"\xaa" * 4096)
-    elif how == "a plain database":
-        path.unlink()
-        with closing(sqlite3.connect(path)) as connection:
-            connection.execute("CREATE TABLE note (id INTEGER)")
-    elif how == "somebody's database":
-        path.write_bytes(image.clone(image.read_template(path), "eve"))
+def make_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def overwrite_a_page(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(2 * 4096)
+        file.write(b"\xaa" * 4096)
+
+
+def put_a_plain_database(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE note (id INTEGER)")
+
+
+def put_somebodys_database(path: Path) -> None:
+    path.write_bytes(image.clone(image.read_template(path), "eve"))
 
 
 @pytest.mark.parametrize(
-    "how",
-    ["missing", "a directory", "empty", "garbage", "truncated", "a page of it overwritten", "a plain database",
-     "somebody's database"],
-)  # fmt: skip
-def test_read_template__refuses_what_is_no_sound_template(template: Path, how: str) -> None:
-    damage(template, how)
+    "damage",
+    [
+        make_a_directory,
+        overwrite_a_page,
+        put_a_plain_database,
+        put_somebodys_database,
+        pytest.param(lambda path: path.unlink(), id="missing"),
+        pytest.param(lambda path: path.write_bytes(b""), id="empty"),
+        pytest.param(lambda path: path.write_bytes(os.urandom(8192)), id="garbage"),
+        pytest.param(lambda path: os.truncate(path, 6000), id="truncated"),
+    ],
+)
+def test_read_template__refuses_what_is_no_sound_template(
+    template: Path, damage: Callable[[Path], object]
+) -> None:
+    damage(template)
+    before = template.exists()
     with pytest.raises(sqlite3.Error):
         image.read_template(template)
-    assert template.exists() is (how != "missing")
+    assert template.exists() is before

@@ -59,7 +59,7 @@ def test_insert__key_to_a_shared_row_that_there_is_not(location: object, alice: 
 def test_insert__keys_inside_the_database_are_checked(location: object, alice: User) -> None:
     with use_user(alice):
         assert references("notes_note_tags", alice) == ["notes_note", "notes_tag"]
-        with pytest.raises(IntegrityError, match="^FOREIGN KEY constraint failed$"):
+        with pytest.raises(IntegrityError, match=r"^FOREIGN KEY constraint failed$"):
             Note.tags.through.objects.create(note_id=1, tag_id=2)
 
 
@@ -91,7 +91,7 @@ def test_rebuild__in_a_database_with_rows_keeps_them(evolving: None) -> None:
     with use_user(alice):
         Item.objects.create(shelf=Shelf.objects.create(name="kept", owner=alice))
     call_command("migrate_user_dbs", "evolving", "0001", users=[key])
-    with use_user(alice), pytest.raises(Exception, match="no such column|has no column"):
+    with use_user(alice), pytest.raises(Exception, match=r"no such column|has no column"):
         list(Shelf.objects.all())
     call_command("migrate_user_dbs", users=[key])
     with use_user(alice):

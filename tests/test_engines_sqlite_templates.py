@@ -124,7 +124,7 @@ def test_build__threads_that_come_at_once_build_one(directory: Path, migrate: Mi
 def test_build__migration_that_needs_a_template_fails_at_once(directory: Path) -> None:
     templates = Templates(directory)
     with pytest.raises(
-        files.Locked, match="^the template that it would be cloned from is being built$"
+        files.Locked, match=r"^the template that it would be cloned from is being built$"
     ):
         templates.build("aa", lambda settings: templates.build("aa", lambda settings: None))
 

@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, connections, transaction
 
 from dsud import use_user
-from dsud.connections import alias_of
+from dsud.connections import alias_of, release
 from dsud.context import user_key
 from dsud.engines import engine
 from dsud.exceptions import UserDatabaseUnavailable
@@ -67,19 +67,30 @@ def test_fork__what_the_child_writes_is_not_lost() -> None:
     """With an inherited connection SQLite thinks that the child has locks, which it has not."""
     (alice,) = people(1)
     connection_of(alice).ensure_connection()
-    seen = []
-
-    def write_while_others_close() -> None:
-        Note.objects.using(alias_of(user_key(alice))).create(text="by the child")
-        seen.append(read_in_another_process(alice))
-        Note.objects.using(alias_of(user_key(alice))).create(text="by the child, later")
-        assert seen == ["['person0', 'by the child']"]
-
-    assert in_child(write_while_others_close) == 0
-    write(alice, "by the parent")
-    expected = ["person0", "by the child", "by the child, later", "by the parent"]
-    assert texts(alice) == expected
-    assert read_in_another_process(alice) == str(expected)
+    to_parent, to_child = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.alarm(20)
+            with use_user(alice):
+                Note.objects.create(text="by the child")
+                os.write(to_parent[1], b".")
+                os.read(to_child[0], 1)
+                Note.objects.create(text="by the child, later")
+            status = 0
+        finally:
+            os._exit(status)
+    os.read(to_parent[0], 1)
+    release()
+    pool.close_idle()
+    assert read_in_another_process(alice) == "['person0', 'by the child']"
+    os.write(to_child[1], b".")
+    assert os.waitpid(child, 0)[1] == 0
+    for descriptor in (*to_parent, *to_child):
+        os.close(descriptor)
+    assert texts(alice) == ["person0", "by the child", "by the child, later"]
+    assert integrity(alice) == "ok"
 
 
 def test_fork__inside_a_transaction_belongs_to_the_parent() -> None:

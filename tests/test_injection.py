@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -104,10 +104,10 @@ CARELESS: dict[str, Callable[[str], list[object]]] = {
         Note.objects.extra(select={"x": f"'{value}'"}).values_list("x", "text")
     ),
     "RawSQL": lambda value: list(
-        Note.objects.annotate(x=RawSQL(f"'{value}'", [])).values_list("x", "text")  # noqa: S611
+        Note.objects.annotate(x=RawSQL(f"'{value}'", [])).values_list("x", "text")
     ),
     "RawSQL filter": lambda value: list(
-        Note.objects.filter(text__in=RawSQL(f"'{value}'", [])).values_list("text")  # noqa: S611
+        Note.objects.filter(text__in=RawSQL(f"'{value}'", [])).values_list("text")
     ),
     "cursor": lambda value: execute(CAREFUL % value),
 }
@@ -116,7 +116,7 @@ VALUES = {
     "readfile": "x' OR readfile('{bob}') OR '",
     "writefile": "x' OR writefile('{new}', 'x') OR '",
     "edit": "x' OR edit('x', 'touch {new}') OR '",
-    "other file as table": "x' UNION SELECT id, text FROM \"{bob}\".notes_note --",
+    "other file as table": 'x\' UNION SELECT id, text FROM "{bob}".notes_note --',
     "other schema": "x' UNION SELECT id, text FROM user_{bob_pk}.notes_note --",
     "fsdir": "x' UNION SELECT name, data FROM fsdir('{outside}') --",
     "csv": "x' UNION SELECT * FROM csv('{bob}') --",
@@ -135,10 +135,8 @@ VALUES = {
 def test_value__that_leaves_its_quotes(site: Site, careless: str, value: str) -> None:
     seen: list[object] = []
     with use_user(site.alice):
-        try:
+        with suppress(*REFUSALS):
             seen = CARELESS[careless](site.fill(VALUES[value]))
-        except REFUSALS:
-            pass
         assert [note.text for note in Note.objects.all()] == ["alice's note"]
     assert SECRET not in str(seen)
     assert str(site.files[site.bob.pk]) not in str(seen)

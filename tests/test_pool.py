@@ -22,6 +22,7 @@ from dsud.connections import alias_of, release
 from dsud.context import user_key
 from dsud.engines import engine
 from dsud.exceptions import UserDatabaseUnavailable
+from dsud.leases import Force
 from dsud.pool import pool
 from dsud.slots import Slots
 from tests.leasing import (
@@ -141,7 +142,8 @@ def test_exhausted__says_what_to_do(cap, impatient: None) -> None:
     assert pool.slots == 1
 
 
-def test_waiting__ends_when_a_connection_comes_back(cap) -> None:
+def test_waiting__ends_when_a_connection_comes_back(cap, monkeypatch) -> None:
+    monkeypatch.setattr(pool_module, "LOOK", 60)
     alice, bob = people(2)
     cap(1)
     waits = threading.Event()
@@ -155,7 +157,7 @@ def test_waiting__ends_when_a_connection_comes_back(cap) -> None:
             future = executor.submit(texts, bob)
             assert waits.wait(5)
         connection.close()
-        assert future.result(5) == ["person1"]
+        assert future.result(10) == ["person1"]
 
 
 @needs_proc
@@ -275,6 +277,17 @@ def test_burst__of_one_user_opens_nothing_twice(openings: list[str]) -> None:
     assert pool.slots == 10
 
 
+def test_eviction__of_what_was_not_used_for_longest(cap, openings: list[str]) -> None:
+    users = people(4)
+    cap(3)
+    for which in (0, 1, 2, 0, 3):
+        texts(users[which])
+    openings.clear()
+    for which in (0, 2, 3, 1):
+        texts(users[which])
+    assert openings == [alias_of(user_key(users[1]))]
+
+
 def test_reuse__newest_first_so_that_the_extra_ones_of_a_burst_age_out(cap) -> None:
     alice, bob = people(2)
     cap(3)
@@ -353,8 +366,8 @@ def test_close__half_read_cursor_does_not_keep_the_files() -> None:
 def test_return__foreign_keys_that_were_off_are_on_again() -> None:
     (alice,) = people(1)
     connection = connection_of(alice)
-    with connection.constraint_checks_disabled():
-        release()
+    assert connection.disable_constraint_checking()
+    release()
     with use_user(alice), connection.cursor() as cursor:
         assert cursor.execute("PRAGMA foreign_keys").fetchone() == (1,)
 
@@ -486,19 +499,22 @@ def test_taking_back__twice_at_once_gives_it_to_one_only() -> None:
     connection.ensure_connection()
     (lease,) = pool.held()
     del connection
-    gc.collect()  # Its borrower is gone, so everybody may have it.
-    cleaned: list[bool] = []
-    clean = type(lease.handle).clean
+    gc.collect()  # Its borrower is gone, so every thread may have it.
+    part = type(lease).part
+    first: list[bool] = []
 
-    def clean_while_another_tries(self) -> bool:
-        if not cleaned:
-            cleaned.append(True)
-            release()
-        return clean(self)
+    def part_while_another_does(self, *, force) -> bool:
+        if not first:
+            first.append(False)
+            with ThreadPoolExecutor(1) as executor:
+                first[0] = executor.submit(pool._take_back, self, force=force).result(5)
+        return part(self, force=force)
 
-    with mock.patch.object(type(lease.handle), "clean", clean_while_another_tries):
-        release()
-    assert (pool.slots, pool.leased, len(pool._idle)) == (1, 0, 1)
+    with mock.patch.object(type(lease), "part", part_while_another_does):
+        assert pool._take_back(lease, force=Force.CURSORS) is False
+    assert first == [True]
+    assert [len(handles) for handles in pool._idle_of.values()] == [1]
+    assert (pool.slots, pool.leased) == (1, 0)
 
 
 def test_threads__hold_one_connection_after_another(cap) -> None:
@@ -586,29 +602,33 @@ def test_garbage_collection__inside_the_pool_does_not_deadlock(cap) -> None:
 
     @use_user(alice)
     def suspended() -> Iterator[int]:
-        yield Note.objects.count()
-        yield 0
+        try:
+            yield Note.objects.count()
+            yield 0
+        finally:
+            Note.objects.count()
 
     generators = []
     real = slots.max_open
 
     def collects() -> int:
-        generators.clear()
+        if seen:
+            generators.clear()
         return real()
 
-    def read_while_the_collector_runs() -> list[str]:
+    def read_while_the_collector_runs() -> None:
         generators.append(suspended())
-        next(generators[0])
-        return texts(bob)
+        seen.append(next(generators[0]))
+        seen.append(Note.objects.using(alias_of(user_key(bob))).get().text)
+        release()
 
+    seen: list[object] = []
     with mock.patch.object(slots, "max_open", collects):
-        future: list[list[str]] = []
-        thread = threading.Thread(
-            target=lambda: future.append(read_while_the_collector_runs()), daemon=True
-        )
+        thread = threading.Thread(target=read_while_the_collector_runs, daemon=True)
         thread.start()
         thread.join(10)
-    assert future == [["person1"]]
+    assert seen == [1, "person1"]
+    assert not generators
 
 
 # The file behind a warm connection

@@ -206,7 +206,7 @@ def test_first_use__nobody_has_this_key(location: Path, key: str) -> None:
 def test_first_use__alias_that_is_not_how_we_write_a_key(location: Path, spelling: str) -> None:
     user = sign_up()
     before = on_disk(location)
-    with pytest.raises(UserDatabaseDoesNotExist, match="^There is no user"):
+    with pytest.raises(UserDatabaseDoesNotExist, match=r"^There is no user"):
         Note.objects.using(alias_of(spelling.format(user.pk))).count()
     assert on_disk(location) == before
 
@@ -250,7 +250,9 @@ def test_missing__file_of_a_registered_user_is_never_made_anew(
     assert texts(user) == []
 
 
-def test_missing__lost_mount_makes_nothing(location: Path, settings: pytest_django.Settings) -> None:
+def test_missing__lost_mount_makes_nothing(
+    location: Path, settings: pytest_django.Settings
+) -> None:
     user = sign_up()
     (bulk,) = User.objects.bulk_create([User(username=next(names))])
     connections[alias_of(str(user.pk))].close()
@@ -297,9 +299,7 @@ def test_missing__just_made_by_somebody_else_is_not(location: Path) -> None:
     """Between finding no file and asking the registry, another process may have finished."""
     user = sign_up()
     path_of = engines.engine().path_of
-    with mock.patch.object(
-        engines.engine(), "path_of", side_effect=[None, path_of(str(user.pk))]
-    ):
+    with mock.patch.object(engines.engine(), "path_of", side_effect=[None, path_of(str(user.pk))]):
         assert texts(user) == []
 
 
@@ -323,9 +323,7 @@ def not_used(user: User) -> None:
     pass
 
 
-@pytest.mark.parametrize(
-    "use", [not_used, used_by_instance, used_by_key, used_in_an_open_block]
-)
+@pytest.mark.parametrize("use", [not_used, used_by_instance, used_by_key, used_in_an_open_block])
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_rollback__leaves_nothing_and_the_key_is_issued_again(
     location: Path, use: Callable[[User], None], depth: int
@@ -451,7 +449,9 @@ def test_issued_again__inside_a_block_of_the_earlier_user(location: Path) -> Non
 
 @pytest.mark.parametrize("provision", [("sign_up", "first_use"), ("first_use",), ()])
 def test_issued_again__after_default_was_replaced(
-    settings: pytest_django.Settings, location: Path, provision: tuple[str, ...],
+    settings: pytest_django.Settings,
+    location: Path,
+    provision: tuple[str, ...],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     user = sign_up()
@@ -617,7 +617,8 @@ def test_commit__in_a_test_case_keeps_the_order_that_django_counts_on(location: 
             write(user, "x")
         named = [getattr(each, "__wrapped__", each) for each in callbacks]
         assert [getattr(each, "__name__", type(each).__name__) for each in named] == [
-            "partial", "complete",
+            "provide_after_sign_up",
+            "complete",
         ]
     finally:
         TestCase._rollback_atomics(atomics)
@@ -632,9 +633,7 @@ def test_provision__refuses_where_there_is_one(location: Path) -> None:
     write(user, "x")
     with pytest.raises(UserDatabaseAlreadyExists) as caught:
         provisioning.provision(str(user.pk))
-    assert str(caught.value) == (
-        f"User '{user.pk}' has a database already; it was left as it is."
-    )
+    assert str(caught.value) == (f"User '{user.pk}' has a database already; it was left as it is.")
     assert texts(user) == ["x"]
 
 

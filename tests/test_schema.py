@@ -17,7 +17,7 @@ from django.db.models.signals import post_migrate
 
 from dsud import engines, provisioning, schema
 from dsud.connections import alias_of, temporary
-from dsud.context import use_user
+from dsud.context import Block, TemporaryActivation, use_user
 from dsud.router import TEMPLATE_ALIAS
 from tests.library.models import Book
 from tests.notes.models import Note
@@ -142,10 +142,9 @@ def test_template__has_what_migrate_makes_on_an_empty_file(
     user = User.objects.create(username="alice")
     plain = tmp_path / "plain.sqlite3"
     plain.touch()
-    with temporary(f"{TEMPLATE_ALIAS}_plain", {"NAME": str(plain)}):
-        call_command(
-            "migrate", database=f"{TEMPLATE_ALIAS}_plain", run_syncdb=True, verbosity=0
-        )
+    alias = f"{TEMPLATE_ALIAS}_plain"
+    with temporary(alias, {"NAME": str(plain)}), Block(TemporaryActivation(alias)):
+        call_command("migrate", database=alias, run_syncdb=True, verbosity=0)
     with use_user(user), closing(sqlite3.connect(plain)) as expected:
         connection = connections[alias_of(str(user.pk))]
         connection.ensure_connection()
@@ -164,7 +163,10 @@ def test_template__rows_of_data_migrations_are_in_it(settings: pytest_django.Set
 
     user = User.objects.create(username="alice")
     with use_user(user):
-        assert list(Shelf.objects.values_list("pk", "name")) == [(1, "from python"), (2, "from sql")]
+        assert list(Shelf.objects.values_list("pk", "name")) == [
+            (1, "from python"),
+            (2, "from sql"),
+        ]
         assert Shelf.objects.create(name="mine").pk == 3
 
 
@@ -272,14 +274,17 @@ def test_migrate__as_the_user_and_back(settings: pytest_django.Settings) -> None
             assert cursor.fetchall() == [("mine",)]
         schema.migrate(alias, verbosity=0)
         assert schema.is_current(alias)
-        names = list(Shelf.objects.values_list("name", flat=True))
-        assert names == ["mine", "from python", "from sql"]
+        assert list(Shelf.objects.order_by("pk").values_list("name", flat=True)) == [
+            "mine",
+            "from python",
+            "from sql",
+        ]
     with use_user(bob):
         assert Shelf.objects.count() == 2
 
 
 def test_is_current__model_became_a_user_model_after_its_migration(
-    settings: pytest_django.Settings
+    settings: pytest_django.Settings,
 ) -> None:
     settings.DSUD_APPS = ["notes"]
     alice = User.objects.create(username="alice")

@@ -44,7 +44,7 @@ def keys() -> Iterator[str]:
         # A database that was made may wait to be registered, if its maker was killed in between.
         if state == State.READY or (state == State.PENDING and engine().exists(key)):
             yield key
-    for key in engine().keys():
+    for key in engine().keys():  # noqa: SIM118, because an engine is no mapping
         if key not in registered:
             yield key
 
@@ -74,7 +74,7 @@ def key_of_name(name: str) -> str:
         return found.pop()
     if found:
         raise UnknownUser(
-            f"{name!r} is one user's name and another user's key."
+            f"{name!r} is one user's name and another user's key: {sorted(found)}."
             " Give the key of the one or the name of the other."
         )
     raise UnknownUser(f"There is no user with the name or the key {name!r}.")

@@ -67,7 +67,7 @@ def expect_database(
     key = user_key(instance)
     if raw:
         # A fixture brings rows in any order, those of the registry too: judged when all are there.
-        _on_commit(functools.partial(expect_database_of_loaded_user, key))
+        _on_commit(expect_database_of_loaded_user, key)
         return
     provisioning.abandon(key)
     earlier = registry.state_of(key)
@@ -79,7 +79,7 @@ def expect_database(
     if engine().exists(key):
         _part_from_earlier_user(key, deleted=earlier == State.DELETED)
     if at_sign_up:
-        _on_commit(functools.partial(provisioning.provide_after_sign_up, key))
+        _on_commit(provisioning.provide_after_sign_up, key)
 
 
 def _part_from_earlier_user(key: str, *, deleted: bool) -> None:
@@ -92,12 +92,21 @@ def _part_from_earlier_user(key: str, *, deleted: bool) -> None:
         provisioning.retire(key)
 
 
-def _on_commit(callback: Callable[[], None]) -> None:
+def _on_commit(function: Callable[[str], None], key: str) -> None:
     connection = transaction.get_connection(DEFAULT_DB_ALIAS)
     if connection.in_atomic_block or connection.get_autocommit():
         # Robust, because the sign-up is done; the first use makes the database if this cannot.
         robust = FIRST_USE in conf.DSUD_PROVISION
-        transaction.on_commit(callback, using=DEFAULT_DB_ALIAS, robust=robust)
+        transaction.on_commit(_with_key(function, key), using=DEFAULT_DB_ALIAS, robust=robust)
+
+
+def _with_key(function: Callable[[str], None], key: str) -> Callable[[], None]:
+    # Not functools.partial, because Django 5.2 and 6.0 cannot log the failure of one.
+    @functools.wraps(function)
+    def call() -> None:
+        function(key)
+
+    return call
 
 
 def expect_database_of_loaded_user(key: str) -> None:
@@ -120,7 +129,7 @@ def delete_with_user(*, instance: Model, using: str | None, **kwargs: object) ->
     key = user_key(instance)
     registry.mark_deleted(key)
     # Robust, because one file that cannot be moved must not keep those of other users in place.
-    transaction.on_commit(functools.partial(delete, key), using=DEFAULT_DB_ALIAS, robust=True)
+    transaction.on_commit(_with_key(delete, key), using=DEFAULT_DB_ALIAS, robust=True)
 
 
 def delete(key: str) -> None:

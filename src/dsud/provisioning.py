@@ -77,6 +77,12 @@ def provide(key: str) -> None:
     _make_now_or_at_commit(key)
 
 
+def refuse_missing(key: str) -> None:
+    """Raise the error of ``missing`` unless the user's database is there."""
+    if not engine().exists(key):
+        raise missing(key)
+
+
 def missing(key: str) -> UserDatabaseError:
     """Return the error that tells why a user's database is not there."""
     state = registry.state_of(key)

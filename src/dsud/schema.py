@@ -51,7 +51,9 @@ def _facts() -> Iterator[str]:
             yield Path(inspect.getfile(type(loader.disk_migrations[key]))).read_bytes().hex()
     models = sorted(user_models(), key=_label)
     yield from map(_label, models)
-    yield from _definitions([each for each in models if each._meta.app_label in loader.unmigrated_apps])
+    yield from _definitions(
+        [each for each in models if each._meta.app_label in loader.unmigrated_apps]
+    )
 
 
 def user_models() -> Iterator[type[Model]]:
@@ -99,9 +101,7 @@ def migrate(alias: str, *target: str, **options: object) -> str:
     ``target`` and ``options`` are those of the command. Raises what the migrations raise.
     """
     output = io.StringIO()
-    call_command(
-        "migrate", *target, database=alias, interactive=False, stdout=output, **options
-    )
+    call_command("migrate", *target, database=alias, interactive=False, stdout=output, **options)
     return output.getvalue()
 
 

@@ -99,6 +99,13 @@ def test_keys__of_two_users_never_meet(
     assert mine not in theirs
 
 
+def test_keys__of_a_user_whose_name_looks_like_a_key_are_still_its_own() -> None:
+    with Block(Activation(key="eve:1:x")):
+        hers = make_key("notes", "site", 1)
+    with Block(Activation(key="eve")):
+        assert make_key("x:1:notes", "site", 1) != hers
+
+
 def page(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"of {current_user_id()}")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import Empty
+from types import SimpleNamespace
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -22,7 +23,7 @@ from django.test import AsyncClient
 from django.urls import path
 
 from dsud import current_user_id, use_user
-from dsud.contrib.celery import USER
+from dsud.contrib.celery import USER, enter, leave
 from dsud.exceptions import NoActiveUser
 from dsud.pool import pool
 from tests.contrib.celery_site import app, stubborn, whoever, write
@@ -247,6 +248,16 @@ def test_failing_task__leaves_nobody_active_behind(eager: None, alice: User) -> 
     assert isinstance(result.result, IntegrityError)
     assert current_user_id() is None
     assert pool.leased == 0
+
+
+def test_task_of_nobody__never_takes_the_user_of_its_worker(alice: User) -> None:
+    task = SimpleNamespace(request=SimpleNamespace(headers=None, is_eager=False))
+
+    with use_user(alice):
+        enter(task=task)
+        inside = current_user_id()
+        leave(task=task)
+        assert (inside, current_user_id()) == (None, alice.pk)
 
 
 # Sending

@@ -17,7 +17,7 @@ from django.test.utils import isolate_apps
 from django.urls import path
 
 from dsud import use_user
-from dsud.contrib.storage import UserFileStorage, UserFileView
+from dsud.contrib.storage import StorageOfOwner, UserFileStorage, UserFileView
 from dsud.exceptions import NoActiveUser, UserDatabaseDoesNotExist, WrongUser
 from tests.notes.models import Note
 
@@ -318,3 +318,4 @@ def test_view__only_reads(browser: Client) -> None:
 
 def test_storage__is_a_file_system_storage() -> None:
     assert isinstance(STORAGE, FileSystemStorage)
+    assert isinstance(FieldFile.storage, StorageOfOwner)

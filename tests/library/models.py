@@ -14,4 +14,4 @@ class Loan(models.Model):
     """What one user borrowed: keys to two shared models."""
 
     book = models.ForeignKey(Book, on_delete=models.DO_NOTHING)
-    reader = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.DO_NOTHING)
+    reader = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)

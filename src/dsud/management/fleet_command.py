@@ -55,9 +55,7 @@ class FleetCommand(BaseCommand):
         """Print a document for machines."""
         self.stdout.write(json.dumps(document, indent=2, default=str))
 
-    def report(
-        self, outcomes: Sequence[fleet.Outcome[str]], *, done: str, as_json: bool
-    ) -> None:
+    def report(self, outcomes: Sequence[fleet.Outcome[str]], *, done: str, as_json: bool) -> None:
         """Say what came of each database; exit with 1, naming each failure, when there was one."""
         if as_json:
             self.write_json([_document(outcome) for outcome in outcomes])

@@ -9,7 +9,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             "Shelf",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
                 ("name", models.CharField(max_length=50)),
                 ("room", models.IntegerField(null=True)),
             ],
@@ -17,7 +22,12 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             "Item",
             fields=[
-                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
                 (
                     "shelf",
                     models.ForeignKey("evolving.Shelf", on_delete=models.deletion.CASCADE),

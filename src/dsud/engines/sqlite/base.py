@@ -86,8 +86,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.check_settings()
         with self._lease_lock:
             lease = self._take_lease(self.user_key)
-            # Opening may have made the database, and who listens to that may have used it already.
-            self._close()
             self._work_on(lease)
         if lease.opened:
             connection_created.send(sender=self.__class__, connection=self)
@@ -133,6 +131,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
                 if self._keeps(self._lease.handle, force=force):
                     return False
                 self.abandon()
+            # Otherwise it has another one: opening may have made the database, and who listens to
+            # that may have used it before.
             return True
         finally:
             self._lease_lock.release()
@@ -200,8 +200,3 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def wrap_database_errors(self) -> UserDatabaseErrorWrapper:
         """Turn SQLite's errors into Django's, and a broken file into a typed error."""
         return UserDatabaseErrorWrapper(self)
-
-    def init_connection_state(self) -> None:
-        """Check SQLite's version once per process, not once per alias."""
-        if self.user_key is None:
-            super().init_connection_state()

@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 _FIXED = (3, 51, 3)
 _FIXED_BRANCHES = {(3, 50): 7, (3, 44): 6}
 
-
-#: What each of the OPTIONS may be; SQLite itself takes a misspelt value for its least safe one.
+#: What each of the OPTIONS may be; SQLite takes what it does not know for NORMAL.
 _CHOICES = {
     "synchronous": ("OFF", "NORMAL", "FULL", "EXTRA"),
     "transaction_mode": ("DEFERRED", "IMMEDIATE", "EXCLUSIVE"),
+}
+
+_NUMBERS = {
+    "timeout": ((int, float), 0, "a number of seconds"),
+    "cache_size": ((int,), 1, "a number of KiB"),
 }
 
 
@@ -48,11 +52,11 @@ def complete_options(alias: str, options: Mapping[str, object]) -> dict[str, obj
 def _what_is_wanted(name: str, value: object) -> str | None:
     """Say what an option takes, or None when the value is that."""
     if name in _CHOICES:
-        return None if value in _CHOICES[name] else f"one of {', '.join(_CHOICES[name])}"
-    number = not isinstance(value, bool) and isinstance(value, (int, float))
-    if name == "timeout":
-        return None if number and value >= 0 else "a number of seconds"
-    return None if isinstance(value, int) and number and value > 0 else "a number of KiB"
+        known = str(value).upper() in _CHOICES[name]
+        return None if known else f"one of {', '.join(_CHOICES[name])}"
+    types, least, wanted = _NUMBERS[name]
+    fits = isinstance(value, types) and not isinstance(value, bool) and float(value) >= least
+    return None if fits else wanted
 
 
 def check_engine(engine: Engine) -> list[CheckMessage]:
@@ -88,8 +92,10 @@ def _served_directories() -> Iterator[tuple[str, Path]]:
     for name in ("STATIC_ROOT", "MEDIA_ROOT"):
         if root := getattr(settings, name, None):
             yield name, Path(root)
-    for entry in settings.STATICFILES_DIRS:  # Copied to STATIC_ROOT by collectstatic.
-        yield "STATICFILES_DIRS", Path(entry[1] if isinstance(entry, (list, tuple)) else entry)
+    entries: list[object] = list(settings.STATICFILES_DIRS)
+    for entry in entries:  # Copied to STATIC_ROOT by collectstatic; some have a prefix.
+        path = entry[1] if isinstance(entry, (list, tuple)) else entry
+        yield "STATICFILES_DIRS", Path(str(path))
 
 
 def _contains(root: Path, location: Path) -> bool:
@@ -98,5 +104,5 @@ def _contains(root: Path, location: Path) -> bool:
 
 def may_lose_commits(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> bool:
     """Tell whether this SQLite can lose commits when checkpoints of several processes race."""
-    fixed = _FIXED_BRANCHES.get(version[:2])
+    fixed = _FIXED_BRANCHES.get((version[0], version[1]))
     return version < _FIXED and (fixed is None or version[2] < fixed)

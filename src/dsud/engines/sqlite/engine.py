@@ -33,9 +33,7 @@ class StagedFile(Staged):
         self._user_key = user_key
         self.path = directory / files.DATABASE
         # Also when it is only forgotten, as a rolled-back transaction forgets its on_commit.
-        self._discard = weakref.finalize(
-            self, files.remove_staged, directory, pid=os.getpid()
-        )
+        self._discard = weakref.finalize(self, files.remove_staged, directory, pid=os.getpid())
 
     def publish(self) -> None:
         """Put the database in its user's place."""
@@ -124,8 +122,9 @@ class Engine(BaseEngine):
         Raises ``UserDatabaseDoesNotExist`` or ``UserDatabaseUnavailable``.
         """
         path = self.path_of(user_key)
-        if path is None and self.when_missing is not None:
-            self.when_missing(user_key)
+        provide = type(self).when_missing
+        if path is None and provide is not None:
+            provide(user_key)
             path = self.path_of(user_key)
         if path is None:
             raise UserDatabaseDoesNotExist(

@@ -22,6 +22,10 @@ DATABASE = "db.sqlite3"
 #: A file at the root of the location, by which a lost mount is told from a new site.
 MARKER = ".dsud"
 
+#: What only its owner may enter, read and write, whatever the umask.
+DIRECTORY_MODE = 0o700
+FILE_MODE = 0o600
+
 LOCK = "lock"
 STAGED = "new-"
 DELETED = ".deleted"
@@ -42,7 +46,7 @@ class Locked(OSError):
 def make_directory(path: Path) -> None:
     """Make a directory that only its owner may enter, and its parents; durable with what is in it."""
     try:
-        path.mkdir(mode=0o700)
+        path.mkdir(mode=DIRECTORY_MODE)
     except FileExistsError:
         return
     except FileNotFoundError:
@@ -50,15 +54,15 @@ def make_directory(path: Path) -> None:
         make_directory(path)
         return
     # The umask may have taken more, and must be left alone: it belongs to the whole process.
-    if stat.S_IMODE(path.stat().st_mode) != 0o700:
-        path.chmod(0o700)
+    if stat.S_IMODE(path.stat().st_mode) != DIRECTORY_MODE:
+        path.chmod(DIRECTORY_MODE)
 
 
 def open_private(path: Path, flags: int) -> int:
     """Make or open a file that only its owner may read, whatever the umask, and return its descriptor."""
-    descriptor = os.open(path, flags | os.O_CREAT, 0o600)
-    if stat.S_IMODE(os.fstat(descriptor).st_mode) != 0o600:
-        os.fchmod(descriptor, 0o600)
+    descriptor = os.open(path, flags | os.O_CREAT, FILE_MODE)
+    if stat.S_IMODE(os.fstat(descriptor).st_mode) != FILE_MODE:
+        os.fchmod(descriptor, FILE_MODE)
     return descriptor
 
 
@@ -143,10 +147,10 @@ def live_database(directory: Path) -> Path | None:
 
 def _newest_generation(directory: Path) -> int:
     try:
-        names = os.listdir(directory)
+        paths = list(directory.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return 0
-    numbers = (name.removesuffix(DELETED) for name in names)
+    numbers = (path.name.removesuffix(DELETED) for path in paths)
     return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
@@ -193,9 +197,8 @@ def remove_staged(directory: Path, *, pid: int) -> None:
 
 def remove_leftovers(directory: Path) -> None:
     """Remove what a killed process left half-built; the lock proves that nobody builds now."""
-    for name in os.listdir(directory):
-        if name.startswith(STAGED):
-            shutil.rmtree(directory / name)
+    for leftover in directory.glob(f"{STAGED}*"):
+        shutil.rmtree(leftover)
 
 
 def each_user(location: Path) -> Iterator[tuple[str, Path]]:

@@ -58,10 +58,10 @@ class Command(FleetCommand):
             schema.check_target(*target)
         except schema.UnknownMigration as error:
             raise CommandError(str(error), returncode=USAGE) from error
-        passed_on = {name: options[name] for name in PASSED_ON}
         only_looks = bool(options["plan"] or options["check_unapplied"])
-        if not target and not any(passed_on.values()):
+        if not target and not any(options[name] for name in PASSED_ON):
             rehearse()
+        passed_on = {name: options[name] for name in (*PASSED_ON, "verbosity")}
         migrate = migrated_by(target, passed_on, only_looks=only_looks)
         outcomes = fleet.for_each(migrate, keys)
         done = "looked at" if only_looks else "migrated"
@@ -88,11 +88,10 @@ def migrated_by(
     """Return what migrates one user's database, as its user, and records what came of it."""
 
     def migrate(key: str) -> str:
-        if not engine().exists(key):
-            raise provisioning.missing(key)
         try:
+            provisioning.refuse_missing(key)
             with engine().lock(key):
-                output = schema.migrate(alias_of(key), *target, **options, verbosity=1)
+                output = schema.migrate(alias_of(key), *target, **options)
                 current = schema.is_current(alias_of(key))
         except SystemExit as left:  # What `migrate --check` does when something is left to apply.
             message = f"The database of user {key!r} has migrations left to apply."

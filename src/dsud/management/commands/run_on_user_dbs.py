@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from dsud import fleet
 from dsud.connections import alias_of
-from dsud.management.fleet_command import USAGE, FleetCommand
+from dsud.management.fleet_command import USAGE, FleetCommand, strings
 
 
 class Command(FleetCommand):
@@ -22,15 +22,13 @@ class Command(FleetCommand):
         """Add the command and its arguments, which come last."""
         super().add_arguments(parser)
         parser.add_argument("command_name", metavar="COMMAND", help="A management command.")
-        parser.add_argument(
-            "arguments", nargs=argparse.REMAINDER, help="What the command takes."
-        )
+        parser.add_argument("arguments", nargs=argparse.REMAINDER, help="What the command takes.")
 
     def handle(self, *args: object, **options: object) -> None:
         """Run it for each user and report."""
         name = str(options["command_name"])
         command = find_command(name)
-        arguments = [str(argument) for argument in options["arguments"]]
+        arguments = strings(options["arguments"])
         takes_database = has_database_option(command, arguments)
 
         def run(key: str) -> str:

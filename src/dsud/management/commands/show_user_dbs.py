@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from typing import IO, cast
 
 from django.db import DEFAULT_DB_ALIAS
 from django.template.defaultfilters import filesizeformat
-from django.utils.timezone import template_localtime
+from django.utils.timezone import is_aware, localtime
 from rich.console import Console
 from rich.table import Table
 
@@ -37,9 +38,13 @@ class Command(FleetCommand):
             # Never shortened, because operators look for whole keys.
             table.add_column(name.replace("_", " "), overflow="fold")
         for row in rows:
-            cells = {**row, "size": filesizeformat(row["size"]), "migrated": _date(row["migrated"])}
+            cells = {
+                **row,
+                "size": filesizeformat(str(row["size"])),
+                "migrated": _date(row["migrated"]),
+            }
             table.add_row(*(str(cells[name] or "") for name in COLUMNS))
-        Console(file=self.stdout, no_color=self.style.ERROR("") == "").print(table)
+        Console(file=cast("IO[str]", self.stdout), no_color=self.style.ERROR("") == "").print(table)
         total = filesizeformat(sum(int(str(row["size"])) for row in rows))
         self.stdout.write(f"{len(rows)} user databases, {total}.")
 
@@ -62,7 +67,9 @@ def describe(keys: list[str]) -> Iterator[dict[str, object]]:
 
 
 def _date(moment: object) -> str:
-    return f"{template_localtime(moment):%Y-%m-%d %H:%M}" if isinstance(moment, datetime) else ""
+    if not isinstance(moment, datetime):
+        return ""
+    return f"{localtime(moment) if is_aware(moment) else moment:%Y-%m-%d %H:%M}"
 
 
 def _state(row: UserDatabase | None, *, exists: bool) -> str:

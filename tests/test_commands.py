@@ -1,0 +1,580 @@
+"""The commands for operators: what they do, what they print, and how they exit."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import pytest_django
+from django.apps import apps
+from django.contrib.auth.models import User
+from django.core.management import BaseCommand, CommandError, call_command
+from django.db import connections
+
+from dsud import engines, provisioning, schema
+from dsud.connections import alias_of
+from dsud.context import current_user_id, use_user
+from dsud.models import UserDatabase
+from dsud.pool import pool
+from tests.notes.models import Note
+from tests.sites import Site
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("location")]
+
+
+def sign_up(*names: str) -> list[User]:
+    return [User.objects.create(username=name) for name in names]
+
+
+def run(*arguments: object, **options: object) -> str:
+    output = io.StringIO()
+    call_command(*arguments, stdout=output, no_color=True, **options)
+    return output.getvalue()
+
+
+def refused(*arguments: object, **options: object) -> tuple[str, int]:
+    with pytest.raises(CommandError) as caught:
+        run(*arguments, **options)
+    return str(caught.value), caught.value.returncode
+
+
+def write(user: object, text: str) -> None:
+    with use_user(user):
+        Note.objects.create(text=text)
+
+
+def texts(user: object) -> list[str]:
+    with use_user(user):
+        return list(Note.objects.order_by("pk").values_list("text", flat=True))
+
+
+def row_of(user: User) -> UserDatabase:
+    return UserDatabase.objects.get(user_key=user.pk)
+
+
+def lose(user: User) -> None:
+    path = engines.engine().path_of(str(user.pk))
+    connections[alias_of(str(user.pk))].close()
+    path.unlink()
+
+
+def corrupt(user: User) -> None:
+    path = engines.engine().path_of(str(user.pk))
+    connections[alias_of(str(user.pk))].close()
+    pool.close_idle()
+    path.write_bytes(b"garbage" * 2000)
+    for sidecar in path.parent.glob("db.sqlite3-*"):
+        sidecar.unlink()
+
+
+@pytest.fixture
+def evolving(settings: pytest_django.Settings) -> None:
+    """Install the app with a history."""
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.evolving"]
+    apps.clear_cache()  # Because Django does not while it loads apps.
+    settings.DSUD_APPS = [*settings.DSUD_APPS, "evolving"]
+
+
+def shelf_columns(user: User) -> list[str]:
+    with use_user(user), connections[alias_of(str(user.pk))].cursor() as cursor:
+        cursor.execute("SELECT name FROM pragma_table_info('evolving_shelf')")
+        return [name for (name,) in cursor.fetchall()]
+
+
+# create_user_db
+
+
+def test_create__named_users(settings: pytest_django.Settings) -> None:
+    settings.DSUD_PROVISION = ()
+    alice, bob, carol = sign_up("alice", "bob", "carol")
+    assert run("create_user_db", "--user", "alice", "--user", str(bob.pk)) == (
+        "2 of 2 user databases made.\n"
+    )
+    assert [engines.engine().exists(str(user.pk)) for user in (alice, bob, carol)] == [
+        True,
+        True,
+        False,
+    ]
+    assert texts(alice) == []
+
+
+def test_create__all_who_have_none(settings: pytest_django.Settings) -> None:
+    (alice,) = sign_up("alice")
+    write(alice, "kept")
+    settings.DSUD_PROVISION = ()
+    bob, carol, dave = sign_up("bob", "carol", "dave")
+    assert run("create_user_db", "--all", "--exclude", "dave") == "2 of 2 user databases made.\n"
+    assert texts(alice) == ["kept"]
+    assert texts(bob) == texts(carol) == []
+    assert not engines.engine().exists(str(dave.pk))
+    assert run("create_user_db", "--all") == "1 of 1 user databases made.\n"
+    assert run("create_user_db", "--all") == "0 of 0 user databases made.\n"
+
+
+def test_create__one_who_has_one() -> None:
+    (alice,) = sign_up("alice")
+    write(alice, "kept")
+    assert refused("create_user_db", "--user", "alice") == (
+        (
+            "1 user databases failed, all others are done. Mend the causes and run it again:\n"
+            f"  {alice.pk}: User '{alice.pk}' has a database already; it was left as it is."
+        ),
+        1,
+    )
+    assert texts(alice) == ["kept"]
+
+
+def test_create__missing_ones_are_not_made_anew() -> None:
+    alice, bob = sign_up("alice", "bob")
+    lose(alice)
+    provisioning.retire(str(bob.pk))
+    UserDatabase.objects.filter(user_key=bob.pk).update(state="deleted")
+    message, code = refused("create_user_db", "--all")
+    assert (
+        f"  {alice.pk}: The database of user '{alice.pk}' is registered but its file" in message,
+        code,
+    ) == (True, 1)
+    assert not engines.engine().exists(str(alice.pk))
+    assert texts(bob) == []  # One that was deleted on purpose is made when it is asked for.
+
+    assert run("create_user_db", "--user", "alice", "--lost") == "1 of 1 user databases made.\n"
+    assert texts(alice) == []
+    assert refused("create_user_db", "--user", "alice", "--lost")[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Name users with --user, or give --all."),
+        (["--all", "--user", "alice"], "Name users with --user, or give --all."),
+        (["--all", "--lost"], "Name those who lost their data with --user."),
+        (["--user", "eve"], "There is no user with the name or the key 'eve'."),
+        (["--all", "--exclude", "eve"], "There is no user with the name or the key 'eve'."),
+    ],
+)
+def test_create__wrong_usage(arguments: list[str], message: str) -> None:
+    sign_up("alice")
+    assert refused("create_user_db", *arguments) == (message, 2)
+
+
+# migrate_user_dbs
+
+
+def test_migrate__each_as_its_user(evolving: None) -> None:
+    from tests.evolving.models import Shelf
+
+    alice, bob = sign_up("alice", "bob")
+    assert run("migrate_user_dbs", "evolving", "zero").count("Unapplying evolving.0001") == 2
+    assert shelf_columns(alice) == shelf_columns(bob) == []
+    assert {row.schema for row in UserDatabase.objects.all()} == {""}
+
+    output = run("migrate_user_dbs", "evolving", "0002", "--user", "alice")
+    assert output.startswith(f"User {alice.pk}:\nOperations to perform:\n")
+    assert output.endswith("1 of 1 user databases migrated.\n")
+    assert (len(shelf_columns(alice)), shelf_columns(bob)) == (3, [])
+    assert row_of(alice).schema == ""
+
+    assert run("migrate_user_dbs") == "2 of 2 user databases migrated.\n"
+    for user in (alice, bob):
+        with use_user(user):
+            assert list(Shelf.objects.values_list("name", flat=True)) == ["from python", "from sql"]
+        assert row_of(user).schema == schema.fingerprint()
+
+
+def test_migrate__one_broken_database_does_not_stop_the_others(evolving: None) -> None:
+    alice, bob, carol, dave = sign_up("alice", "bob", "carol", "dave")
+    run("migrate_user_dbs", "evolving", "0001")
+    corrupt(bob)
+    lose(carol)
+    with use_user(dave), connections[alias_of(str(dave.pk))].cursor() as cursor:
+        # Two shelves of one name cannot become unique.
+        cursor.execute("INSERT INTO evolving_shelf (name) VALUES ('twice'), ('twice')")
+
+    message, code = refused("migrate_user_dbs")
+    assert code == 1
+    lines = message.splitlines()
+    assert lines[0] == (
+        "3 user databases failed, all others are done. Mend the causes and run it again:"
+    )
+    assert [line.split(":")[0].strip() for line in lines[1:]] == [
+        str(user.pk) for user in (bob, carol, dave)
+    ]
+    assert "file is not a database" in lines[1]
+    assert "is registered but its file is missing" in lines[2]
+    assert "UNIQUE constraint failed" in lines[3]
+    assert len(shelf_columns(alice)) == 4
+    assert row_of(alice).last_error == ""
+    assert row_of(bob).last_error.startswith("UserDatabaseUnavailable: The database of user")
+    assert row_of(carol).last_error.startswith("UserDatabaseUnavailable: The database of user")
+    assert row_of(dave).last_error == (
+        "IntegrityError: UNIQUE constraint failed: new__evolving_shelf.name"
+    )
+    with use_user(dave), connections[alias_of(str(dave.pk))].cursor() as cursor:
+        cursor.execute("SELECT name FROM evolving_shelf")
+        assert cursor.fetchall() == [("twice",), ("twice",), ("from python",), ("from sql",)]
+        cursor.execute("DELETE FROM evolving_shelf WHERE name = 'twice'")
+
+    assert run("migrate_user_dbs", "--user", "dave") == "1 of 1 user databases migrated.\n"
+    assert row_of(dave).last_error == ""
+    assert row_of(dave).schema == schema.fingerprint()
+
+
+def test_migrate__registers_what_a_killed_process_did_not() -> None:
+    alice, bob = sign_up("alice", "bob")
+    UserDatabase.objects.filter(user_key=alice.pk).update(state="pending", schema="")
+    UserDatabase.objects.filter(user_key=bob.pk).delete()
+    run("migrate_user_dbs")
+    assert {row.state for row in UserDatabase.objects.all()} == {"ready"}
+    assert {row.schema for row in UserDatabase.objects.all()} == {schema.fingerprint()}
+
+
+def test_migrate__user_without_a_database_fails_at_once(settings: pytest_django.Settings) -> None:
+    settings.DSUD_PROVISION = ("first_use",)
+    (alice,) = sign_up("alice")
+    message, code = refused("migrate_user_dbs", "--user", "alice")
+    assert code == 1
+    assert message.endswith(
+        f"The database of user '{alice.pk}' was never made."
+        f" Make a new one with `manage.py create_user_db --user {alice.pk}`."
+    )
+    assert run("migrate_user_dbs") == "0 of 0 user databases migrated.\n"
+
+
+def test_migrate__plan_and_check_change_nothing(evolving: None) -> None:
+    _alice, bob = sign_up("alice", "bob")
+    run("migrate_user_dbs", "evolving", "0001", "--user", "bob")
+    before = row_of(bob)
+
+    output = run("migrate_user_dbs", "--plan")
+    assert "2 of 2 user databases looked at.\n" in output
+    assert "evolving.0003_rebuild" in output
+    assert refused("migrate_user_dbs", "--check") == (
+        (
+            "1 user databases failed, all others are done. Mend the causes and run it again:\n"
+            f"  {bob.pk}: The database of user '{bob.pk}' has migrations left to apply."
+        ),
+        1,
+    )
+    run("migrate_user_dbs", "--check", "--user", "alice")
+    assert len(shelf_columns(bob)) == 3
+    assert (row_of(bob).migrated, row_of(bob).last_error) == (before.migrated, "")
+
+
+def test_migrate__fake_and_fake_initial(evolving: None) -> None:
+    (alice,) = sign_up("alice")
+    run("migrate_user_dbs", "evolving", "0002", fake=True)
+    assert len(shelf_columns(alice)) == 4
+    message, code = refused("migrate_user_dbs")
+    assert (code, "duplicate column name: owner_id" in message) == (1, True)
+    run("migrate_user_dbs", "evolving", "0003", "--fake")
+    run("migrate_user_dbs", "evolving", "0001")
+    run("migrate_user_dbs", "evolving", "zero", "--fake")
+    output = run("migrate_user_dbs", "evolving", "--fake-initial", "--noinput")
+    assert re.search(r"Applying evolving.0001_initial... FAKED\n", output)
+    assert len(shelf_columns(alice)) == 4
+
+
+def test_migrate__app_without_migrations(settings: pytest_django.Settings) -> None:
+    (alice,) = sign_up("alice")
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.plain"]
+    apps.clear_cache()
+    settings.DSUD_APPS = [*settings.DSUD_APPS, "plain"]
+    run("migrate_user_dbs")
+    assert row_of(alice).schema == ""  # Its table is not there yet, and migrate says nothing.
+    run("migrate_user_dbs", "--run-syncdb")
+    assert row_of(alice).schema == schema.fingerprint()
+    from tests.plain.models import Leaf
+
+    with use_user(alice):
+        assert Leaf.objects.count() == 0
+
+
+def test_migrate__prunes(evolving: None) -> None:
+    (alice,) = sign_up("alice")
+    alias = alias_of(str(alice.pk))
+    with use_user(alice), connections[alias].cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO django_migrations (app, name, applied) VALUES ('evolving', '0009', 'now')"
+        )
+    assert "Pruning evolving.0009 OK" in run("migrate_user_dbs", "evolving", "--prune")
+
+
+def test_migrate__json() -> None:
+    alice, bob = sign_up("alice", "bob")
+    corrupt(bob)
+    output = io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("migrate_user_dbs", "--json", stdout=output)
+    assert caught.value.returncode == 1
+    first, second = json.loads(output.getvalue())
+    assert 0 <= first.pop("seconds") < 30
+    assert first == {"user": str(alice.pk), "ok": True, "output": "", "error": None}
+    assert (second["user"], second["ok"]) == (str(bob.pk), False)
+    assert second["error"].startswith(f"The database of user '{bob.pk}' cannot be used")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--user", "eve"], "There is no user with the name or the key 'eve'."),
+        (["note"], "No installed app with label 'note'."),
+        (["notes", "0042"], "'0042' names no migration of the app 'notes', or more than one."),
+    ],
+)
+def test_migrate__wrong_usage(arguments: list[str], message: str) -> None:
+    sign_up("alice")
+    assert refused("migrate_user_dbs", *arguments) == (message, 2)
+
+
+def test_migrate__migration_that_fails_on_an_empty_database_touches_nobody() -> None:
+    (alice,) = sign_up("alice")
+    before = row_of(alice).migrated
+    engines.engine()._templates._images = {}
+    shutil.rmtree(engines.engine().location / ".template", ignore_errors=True)
+    with mock.patch.object(schema, "migrate_template", side_effect=ZeroDivisionError("odd")):
+        assert refused("migrate_user_dbs") == (
+            (
+                "The migrations fail on an empty database: ZeroDivisionError: odd\n"
+                "No user database was touched. Mend the migrations and run it again."
+            ),
+            1,
+        )
+        assert row_of(alice).migrated == before
+        # A way back must stay open.
+        assert run("migrate_user_dbs", "notes", "0001").endswith(
+            "1 of 1 user databases migrated.\n"
+        )
+
+
+def test_migrate__lost_mount_makes_nothing(location: Path) -> None:
+    alice, _ = sign_up("alice", "bob")
+    connections[alias_of(str(alice.pk))].close()
+    shutil.rmtree(location)
+    location.mkdir()
+    message, code = refused("migrate_user_dbs")
+    assert (code, message.count("is registered but its file is missing")) == (1, 2)
+    assert list(location.iterdir()) == []
+
+
+# show_user_dbs
+
+
+def shown(**options: object) -> dict[str, dict[str, object]]:
+    return {row["user"]: row for row in json.loads(run("show_user_dbs", as_json=True, **options))}
+
+
+def test_show__states(settings: pytest_django.Settings) -> None:
+    names = ["fine", "lost", "odd", "outdated", "waiting"]
+    fine, lost, odd, outdated, waiting = users = sign_up(*names)
+    lose(lost)
+    UserDatabase.objects.filter(user_key=odd.pk).delete()
+    UserDatabase.objects.filter(user_key=outdated.pk).update(schema="", last_error="Odd: it is")
+    UserDatabase.objects.filter(user_key=waiting.pk).update(state="pending")
+    settings.DSUD_PROVISION = ()
+    (none,) = sign_up("none")
+
+    rows = shown()
+    states = {name: rows[str(user.pk)]["state"] for name, user in zip(names, users, strict=True)}
+    assert states == {
+        "fine": "ready",
+        "lost": "missing",
+        "odd": "not registered",
+        "outdated": "ready",
+        "waiting": "ready",
+    }
+    assert str(none.pk) not in rows
+    assert shown(users=["none"])[str(none.pk)]["state"] == "none"
+    assert [rows[str(user.pk)]["schema"] for user in (fine, odd, outdated)] == [
+        "current",
+        "",
+        "outdated",
+    ]
+    assert rows[str(outdated.pk)]["last_error"] == "Odd: it is"
+    size = engines.engine().path_of(str(fine.pk)).stat().st_size
+    assert (rows[str(fine.pk)]["size"], rows[str(lost.pk)]["size"]) == (size, 0)
+    assert list(rows[str(fine.pk)]) == ["user", "state", "schema", "size", "migrated", "last_error"]
+
+
+def test_show__table() -> None:
+    alice, bob = sign_up("alice", "bob")
+    UserDatabase.objects.filter(user_key=bob.pk).update(last_error="a long story " * 9)
+    output = run("show_user_dbs")
+    lines = output.splitlines()
+    assert re.split(r"\s*┃\s*", lines[1])[1:-1] == [
+        "user",
+        "state",
+        "schema",
+        "size",
+        "migrated",
+        "last error",
+    ]
+    assert re.match(
+        rf"│ {alice.pk} +│ ready │ current │ 6\d\.\d\sKB │ 20\d\d-\d\d-\d\d \d\d:\d\d │", lines[3]
+    )
+    assert "…" not in output
+    assert lines[-1].startswith("2 user databases, 1")
+    assert run("show_user_dbs", "--exclude", "bob").splitlines()[-1].startswith("1 user databases")
+
+
+def test_show__key_is_never_shortened() -> None:
+    key = "0123456789" * 20
+    engine = engines.engine()
+    engine.initialize()
+    with engine.lock(key):
+        engine.stage(key, provisioning.prepare()).publish()
+    cells = re.findall(r"^│ (\d+) *│", run("show_user_dbs"), re.MULTILINE)
+    assert "".join(cells) == key
+
+
+# run_on_user_dbs
+
+
+def test_run__dumpdata_and_loaddata_and_flush(tmp_path: Path) -> None:
+    alice, bob = sign_up("alice", "bob")
+    write(alice, "hers")
+    write(bob, "his")
+    output = run("run_on_user_dbs", "dumpdata", "notes.Note", "--indent", "1")
+    assert output.startswith(f"User {alice.pk}:\n[\n")
+    assert output.index("hers") < output.index(f"User {bob.pk}:") < output.index("his")
+    assert output.endswith("2 of 2 user databases done.\n")
+
+    fixture = tmp_path / "notes.json"
+    fields = {"text": "loaded", "tags": []}
+    fixture.write_text(json.dumps([{"model": "notes.note", "pk": 50, "fields": fields}]))
+    run("run_on_user_dbs", "--user", "bob", "loaddata", str(fixture))
+    assert (texts(alice), texts(bob)) == (["hers"], ["his", "loaded"])
+
+    run("run_on_user_dbs", "--exclude", "alice", "flush", "--noinput")
+    assert (texts(alice), texts(bob)) == (["hers"], [])
+    assert User.objects.count() == 2
+    assert UserDatabase.objects.count() == 2
+
+
+def test_run__command_without_a_database_option_runs_as_the_user() -> None:
+    alice, bob = sign_up("alice", "bob")
+
+    class Count(BaseCommand):
+        def handle(self, *args: object, **options: object) -> None:
+            self.stdout.write(f"{current_user_id()} has {Note.objects.count()}")
+
+    write(bob, "x")
+    with mock.patch("django.core.management.commands.diffsettings.Command", Count):
+        output = run("run_on_user_dbs", "diffsettings")
+    assert output == (
+        f"User {alice.pk}:\n{alice.pk} has 0\nUser {bob.pk}:\n{bob.pk} has 1\n"
+        "2 of 2 user databases done.\n"
+    )
+
+
+def test_run__command_that_exits_is_one_users_failure() -> None:
+    alice, bob, carol = sign_up("alice", "bob", "carol")
+
+    class Leave(BaseCommand):
+        def handle(self, *args: object, **options: object) -> None:
+            if current_user_id() == alice.pk:
+                raise SystemExit(3)
+            if current_user_id() == bob.pk:
+                raise SystemExit
+            self.stdout.write("done")
+
+    with mock.patch("django.core.management.commands.diffsettings.Command", Leave):
+        assert refused("run_on_user_dbs", "diffsettings") == (
+            (
+                "1 user databases failed, all others are done. Mend the causes and run it again:\n"
+                f"  {alice.pk}: diffsettings exited with 3."
+            ),
+            1,
+        )
+    assert carol.pk is not None
+
+
+def test_run__one_that_is_broken_does_not_stop_the_others() -> None:
+    alice, bob = sign_up("alice", "bob")
+    corrupt(alice)
+    write(bob, "his")
+    output = io.StringIO()
+    with pytest.raises(CommandError) as caught:
+        call_command("run_on_user_dbs", "--json", "dumpdata", "notes.Note", stdout=output)
+    assert caught.value.returncode == 1
+    first, second = json.loads(output.getvalue())
+    assert (first["ok"], second["ok"], "his" in second["output"]) == (False, True, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["no_such_command"], "There is no management command 'no_such_command'."),
+        (["dumpdata", "--no-such-option"], "Error: unrecognized arguments: --no-such-option"),
+        (["dumpdata", "--indent", "x"], "Error: argument --indent: invalid int value: 'x'"),
+        (["--user", "eve", "dumpdata"], "There is no user with the name or the key 'eve'."),
+    ],
+)
+def test_run__wrong_usage(arguments: list[str], message: str) -> None:
+    sign_up("alice")
+    assert refused("run_on_user_dbs", *arguments) == (message, 2)
+
+
+# As operators run them
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Return a site with three users, the second of whom has a broken database."""
+    directory = tmp_path_factory.mktemp("commands")
+    site = Site(directory)
+    site.run(
+        """
+call_command("migrate", verbosity=0)
+from tests.notes.models import Note
+for name in ("alice", "bob", "carol"):
+    with use_user(User.objects.create(username=name)):
+        Note.objects.create(text="of " + name)
+"""
+    )
+    (bobs,) = site.location.glob("??/2/1/db.sqlite3")
+    bobs.write_bytes(b"garbage" * 2000)
+    for sidecar in bobs.parent.glob("db.sqlite3-*"):
+        sidecar.unlink()
+    yield site
+    shutil.rmtree(directory)
+
+
+def exits(finished: "subprocess.CompletedProcess[str]") -> tuple[int, str, str]:
+    return finished.returncode, finished.stdout, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "stdout", "stderr"),
+    [
+        ("migrate_user_dbs --exclude bob", 0, "^2 of 2 user databases migrated.\n$", "^$"),
+        (
+            "migrate_user_dbs",
+            1,
+            "^2 of 3 user databases migrated.\n$",
+            "^CommandError: 1 user databases failed, .*\n  2: .* file is not a database",
+        ),
+        ("migrate_user_dbs --user eve", 2, "^$", "^CommandError: There is no user"),
+        ("migrate_user_dbs --no-such-option", 2, "^$", "unrecognized arguments"),
+        ("create_user_db --user alice", 1, "^0 of 1 .* made.\n$", "has a database already"),
+        ("show_user_dbs --json", 0, r'"state": "ready"', "^$"),
+        (
+            "run_on_user_dbs --user carol dumpdata notes.Note --indent 1",
+            0,
+            '^User 3:\n\\[\n.*"of carol"',
+            "^$",
+        ),
+        ("run_on_user_dbs --user carol nonsense", 2, "^$", "no management command 'nonsense'"),
+        ("run_on_user_dbs", 2, "^$", "required: COMMAND"),
+        ("run_on_user_dbs --json dumpdata notes.Note", 1, '"ok": false', "1 user databases failed"),
+    ],
+)
+def test_exit_code(site: Site, arguments: str, code: int, stdout: str, stderr: str) -> None:
+    finished = site.manage(*arguments.split())
+    assert finished.returncode == code, exits(finished)
+    assert re.search(stdout, finished.stdout, re.DOTALL), exits(finished)
+    assert re.search(stderr, finished.stderr, re.DOTALL), exits(finished)

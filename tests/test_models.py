@@ -1,0 +1,86 @@
+"""The registry: one row for each user database, in ``default``, changed in one statement."""
+
+import pytest
+from django.core.management import call_command
+from django.db import IntegrityError, connections, transaction
+from django.test.utils import CaptureQueriesContext
+
+from dsud import models as registry
+from dsud.context import use_user
+from dsud.models import UserDatabase
+from dsud.router import is_user_model
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("location")]
+
+State = UserDatabase.State
+
+
+def test_registry__lives_in_default_whoever_is_active() -> None:
+    assert not is_user_model(UserDatabase)
+    with use_user(1):
+        registry.write("é", state=State.READY)
+        assert registry.state_of("é") == "ready"
+    assert UserDatabase.objects.using("default").get().user_key == "é"
+
+
+def test_migrations__are_complete() -> None:
+    call_command("makemigrations", "dsud", check=True, dry_run=True, verbosity=0)
+
+
+def test_state_of__tells_keys_apart_that_differ_in_case() -> None:
+    registry.write("Bob", state=State.READY)
+    registry.write("bob", state=State.DELETED)
+    assert registry.state_of("Bob") == "ready"
+    assert registry.state_of("bob") == "deleted"
+    assert registry.state_of("BOB") is None
+
+
+def test_write__makes_and_changes_one_row() -> None:
+    assert registry.write("7", state=State.PENDING)
+    assert registry.write("7", state=State.READY, schema="abc")
+    row = UserDatabase.objects.get()
+    assert (row.user_key, row.state, row.schema, row.last_error) == ("7", "ready", "abc", "")
+    assert row.created is not None
+    assert str(row) == "7"
+
+
+def test_write__leaves_alone_what_it_must() -> None:
+    assert registry.write("7", unless=State.DELETED, state=State.READY)
+    registry.mark_deleted("7")
+    assert not registry.write("7", unless=State.DELETED, state=State.READY)
+    assert registry.state_of("7") == "deleted"
+
+
+def test_write__changing_a_row_takes_one_statement() -> None:
+    registry.write("7", state=State.PENDING)
+    with CaptureQueriesContext(connections["default"]) as queries:
+        registry.write("7", unless=State.DELETED, state=State.READY)
+    assert len(queries) == 1
+
+
+def test_row__is_unique() -> None:
+    UserDatabase.objects.create(user_key="7")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        UserDatabase.objects.create(user_key="7")
+
+
+def test_record_failure__says_what_and_makes_no_row() -> None:
+    registry.record_failure("7", ValueError("odd"))
+    assert UserDatabase.objects.count() == 0
+    registry.write("7", state=State.READY)
+    registry.record_failure("7", ValueError("odd"))
+    assert UserDatabase.objects.get().last_error == "ValueError: odd"
+
+
+def test_any_ready() -> None:
+    registry.write("7", state=State.PENDING)
+    assert not registry.any_ready()
+    registry.write("8", state=State.READY)
+    assert registry.any_ready()
+    registry.mark_deleted("8")
+    assert not registry.any_ready()
+
+
+def test_longest_key__has_room() -> None:
+    registry.write("x" * 240, state=State.READY)
+    UserDatabase.objects.get().full_clean()
