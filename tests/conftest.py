@@ -13,7 +13,6 @@ from dsud.connections import release
 from dsud.leases import Force
 from dsud.pool import pool
 
-
 #: Templates of user databases by schema, as a process keeps them in memory.
 _images: dict[str, bytes] = {}
 
@@ -44,7 +43,7 @@ def bob(db: None) -> User:
 
 
 @pytest.fixture
-def location(tmp_path, settings) -> Iterator[object]:  # noqa: ANN001
+def location(tmp_path, settings) -> Iterator[object]:
     """Give the test a location of its own for user databases."""
     settings.USER_DATABASES = {
         "default": {"ENGINE": "dsud.engines.sqlite", "LOCATION": tmp_path / "user_databases"}

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 BASE_DIR = Path(os.environ.get("DSUD_TEST_DIR") or tempfile.mkdtemp(prefix="dsud-tests-"))
-SECRET_KEY = "tests"  # noqa: S105
+SECRET_KEY = "tests"
 DEBUG = False
 ALLOWED_HOSTS = ["*"]
 USE_TZ = True

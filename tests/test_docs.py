@@ -56,6 +56,7 @@ NOT_RUN = {
 #: Pages that another test works through.
 ELSEWHERE = {
     GUIDE: "tests/test_guide.py pastes its blocks into a new project",
+    DOCS / "howto/background-work.md": "tests/contrib/test_documents.py runs it with a broker",
 }
 
 

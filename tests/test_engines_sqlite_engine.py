@@ -193,6 +193,20 @@ def test_open__makes_nothing_and_never_creates(database: Path) -> None:
         assert row[2] == str(database)
 
 
+def test_open__file_that_goes_away_in_between_is_not_made_anew(
+    database: Path, location: Path
+) -> None:
+    gone = database.with_name("gone.sqlite3")
+    before = tree(location)
+    with (
+        mock.patch.object(engines.engine(), "path_of", return_value=gone),
+        pytest.raises(UserDatabaseUnavailable) as caught,
+    ):
+        read()
+    assert str(caught.value) == UNUSABLE.format("unable to open database file")
+    assert tree(location) == before
+
+
 def test_open__files_are_private_with_their_sidecars(database: Path, location: Path) -> None:
     with use_user("7"):
         Note.objects.create(text="x")

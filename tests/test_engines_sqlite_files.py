@@ -6,7 +6,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -189,7 +189,17 @@ def test_live_database__disk_that_cannot_tell_is_no_absence(place: Path, code: i
         files.live_database(place)
 
 
-def test_each_user__passes_over_what_is_not_ours(tmp_path: Path, place: Path) -> None:
+def test_each_user__passes_over_what_is_not_ours(
+    tmp_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    iterdir = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == "lost+found":  # As it does to all but root, who may run this test.
+            raise PermissionError(path)
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
     location = tmp_path / "here"
     put_database(place)
     (location / "lost+found").mkdir(mode=0)
@@ -295,7 +305,7 @@ def test_locked__lost_location_gets_not_even_a_lock(tmp_path: Path, there: bool)
     with pytest.raises(UserDatabaseUnavailable) as caught, files.locked(location, "7"):
         pytest.fail("locked on nothing")
     assert str(caught.value) == (
-        "The location of user databases is empty, so that of user '7' is out of reach."
-        " Is its disk mounted?"
+        "The location of user databases lacks its marker, .dsud, so that of user '7' is out of"
+        " reach. Is its disk mounted?"
     )
     assert list(tmp_path.rglob("*")) == ([location] if there else [])

@@ -62,9 +62,14 @@ def make_a_directory(path: Path) -> None:
 
 
 def overwrite_a_page(path: Path) -> None:
+    (page,) = query(path, "SELECT rootpage FROM sqlite_master WHERE name = 'note'")[0]
     with path.open("r+b") as file:
-        file.seek(2 * 4096)
+        file.seek((int(str(page)) - 1) * 4096)
         file.write(b"\xaa" * 4096)
+
+
+def change_application_id(path: Path) -> None:
+    query(path, "PRAGMA application_id = 42")
 
 
 def put_a_plain_database(path: Path) -> None:
@@ -82,6 +87,7 @@ def put_somebodys_database(path: Path) -> None:
     [
         make_a_directory,
         overwrite_a_page,
+        change_application_id,
         put_a_plain_database,
         put_somebodys_database,
         pytest.param(lambda path: path.unlink(), id="missing"),

@@ -116,8 +116,14 @@ def test_editor__leaves_the_fields_as_they_were(location: object, alice: User) -
         connection.ensure_connection()
         with connection.schema_editor(collect_sql=True, atomic=False) as editor:
             editor.create_model(Review)
+            extra = models.ForeignKey(User, on_delete=models.DO_NOTHING, null=True)
+            extra.set_attributes_from_name("extra")
+            extra.model = Review
+            editor.add_field(Review, extra)
     fields = {name: Review._meta.get_field(name).db_constraint for name in ("reader", "free")}
     assert fields == {"reader": True, "free": False}
+    assert extra.db_constraint
+    assert 'ADD COLUMN "extra_id" integer NULL' in "".join(editor.collected_sql)
     assert "REFERENCES" not in "".join(editor.collected_sql)
 
 

@@ -150,7 +150,7 @@ def test_value__can_be_injected_at_all(site: Site) -> None:
 
 # Where a whole statement is expected
 
-TOO_MANY = "too many attached databases - max 0"
+TOO_MANY = "too many attached databases - max 0|not authorized|authorization denied"
 STATEMENTS = {
     "ATTACH '{bob}' AS b": TOO_MANY,
     "ATTACH '{default}' AS d": TOO_MANY,
@@ -162,8 +162,8 @@ STATEMENTS = {
     "VACUUM INTO '{new}'": TOO_MANY,
     "VACUUM INTO '{bob}'": TOO_MANY,
     "VACUUM": TOO_MANY,
-    "SELECT load_extension('{outside}/evil')": "not authorized",
-    "SELECT load_extension('{outside}/evil', 'entry')": "not authorized",
+    "SELECT load_extension('{outside}/evil')": "not authorized|authorization denied",
+    "SELECT load_extension('{outside}/evil', 'entry')": "not authorized|authorization denied",
     "SELECT readfile('{bob}')": "no such function: readfile",
     "SELECT writefile('{new}', 'x')": "no such function: writefile",
     "SELECT edit('x', 'touch {new}')": "no such function: edit",
@@ -171,7 +171,7 @@ STATEMENTS = {
     "CREATE VIRTUAL TABLE t USING zipfile('{new}')": "no such module: zipfile",
     "SELECT * FROM fsdir('{outside}')": "no such table: fsdir",
     "SELECT 1; ATTACH '{bob}' AS b": "You can only execute one statement at a time",
-    "DETACH main": "cannot detach database main",
+    "DETACH main": "cannot detach database main|not authorized",
 }
 
 
@@ -201,7 +201,8 @@ def test_statement__cannot_raise_the_limit_again(site: Site) -> None:
         raw = connections[f"user_{site.alice.pk}"].connection
         assert raw.getlimit(sqlite3.SQLITE_LIMIT_ATTACHED) == 0
         for pragma in ("trusted_schema = ON", "journal_mode = DELETE", "journal_mode = WAL"):
-            execute(f"PRAGMA {pragma}")
+            with suppress(*REFUSALS):
+                execute(f"PRAGMA {pragma}")
         with pytest.raises(REFUSALS, match=TOO_MANY):
             execute(site.fill("ATTACH '{bob}' AS b"))
 
@@ -232,7 +233,7 @@ DANGEROUS = {
     # For the whole process, so for all users in it.
     "PRAGMA temp_store_directory = '{outside}'": "all temporary files go elsewhere",
     "PRAGMA hard_heap_limit = 68719476736": "memory is limited for all users",
-    "PRAGMA soft_heap_limit = 68719476736": "memory is limited for all users",
+    "PRAGMA Soft_Heap_Limit(68719476736)": "memory is limited for all users",
 }
 ONLY_BEFORE_3_12 = {
     "UPDATE sqlite_schema SET sql = replace(sql, 'text', 'txet')": "the schema is edited",

@@ -493,6 +493,26 @@ def test_another_thread__cannot_take_what_is_just_handed_out() -> None:
     assert rows_on_disk(alice)[-1] == "undisturbed"
 
 
+def test_another_thread__cannot_take_what_enters_manual_transactions() -> None:
+    (alice,) = people(1)
+    connection = connection_of(alice)
+    taken = []
+    enter = type(connection)._set_autocommit
+
+    def enter_while_another_looks(self, autocommit: bool) -> None:
+        enter(self, autocommit)
+        with ThreadPoolExecutor(1) as executor:
+            taken.append(executor.submit(pool._take_from_others).result(5))
+
+    with mock.patch.object(type(connection), "_set_autocommit", enter_while_another_looks):
+        connection.set_autocommit(False)
+    assert taken == [False]
+    Note.objects.using(connection.alias).create(text="to be rolled back")
+    connection.rollback()
+    connection.set_autocommit(True)
+    assert rows_on_disk(alice) == ["person0"]
+
+
 def test_taking_back__twice_at_once_gives_it_to_one_only() -> None:
     (alice,) = people(1)
     connection = connection_of(alice).copy()

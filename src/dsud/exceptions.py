@@ -33,23 +33,19 @@ class WrongUser(DSUDError):
     It is a mistake of the code and never the visitor's, so it is not hidden behind a 403.
     """
 
-    def __init__(self, *, owner: str, active: str, what: str) -> None:
+    # Here and below all arguments are in ``args``, because errors cross process borders by them.
+    def __init__(self, owner: str, active: str, what: str) -> None:
         self.owner = owner
         self.active = active
         self.what = what
-        super().__init__(
-            f"{what} of user {owner!r} was used while user {active!r} is active."
-            f" Load it again inside the block of user {active!r}, or use it inside"
-            f" `with use_user({owner!r}):`."
+        super().__init__(owner, active, what)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} of user {self.owner!r} was used while user {self.active!r} is active."
+            f" Load it again inside the block of user {self.active!r}, or use it inside"
+            f" `with use_user({self.owner!r}):`."
         )
-
-    def __reduce__(self) -> tuple[object, ...]:
-        # Because exceptions cross process borders with positional arguments only.
-        return _wrong_user, (self.owner, self.active, self.what)
-
-
-def _wrong_user(owner: str, active: str, what: str) -> WrongUser:
-    return WrongUser(owner=owner, active=active, what=what)
 
 
 class InvalidUserKey(DSUDError, ValueError):
@@ -58,15 +54,29 @@ class InvalidUserKey(DSUDError, ValueError):
     def __init__(self, value: object, reason: str) -> None:
         self.value = value
         self.reason = reason
-        super().__init__(f"{value!r:.80} cannot name a user database: {reason}.")
+        super().__init__(value, reason)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        # Because exceptions cross process borders with all of their arguments or not at all.
-        return type(self), (self.value, self.reason)
+    def __str__(self) -> str:
+        return f"{self.value!r:.80} cannot name a user database: {self.reason}."
 
 
 class InvalidEngine(DSUDError, ImproperlyConfigured):
     """Raised when ``USER_DATABASES`` cannot be used as it is written."""
+
+
+class NotSupportedByEngine(DSUDError):
+    """Raised when the engine of ``USER_DATABASES`` cannot do what was asked."""
+
+    def __init__(self, alias: str, feature: str) -> None:
+        self.alias = alias
+        self.feature = feature
+        super().__init__(alias, feature)
+
+    def __str__(self) -> str:
+        return (
+            f"The engine of USER_DATABASES[{self.alias!r}] cannot {self.feature}."
+            " Do without, or choose another engine."
+        )
 
 
 class UserDatabaseError(DSUDError):
@@ -74,10 +84,11 @@ class UserDatabaseError(DSUDError):
 
     def __init__(self, user_key: str, message: str) -> None:
         self.user_key = user_key
-        super().__init__(message)
+        self.message = message
+        super().__init__(user_key, message)
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.user_key, str(self))
+    def __str__(self) -> str:
+        return self.message
 
 
 class UserDatabaseDoesNotExist(UserDatabaseError):
@@ -101,11 +112,11 @@ class FleetFailed(DSUDError):
 
     def __init__(self, failures: Mapping[str, BaseException]) -> None:
         self.failures = dict(failures)
+        super().__init__(self.failures)
+
+    def __str__(self) -> str:
         lines = "\n".join(f"  {key}: {error}" for key, error in self.failures.items())
-        super().__init__(
+        return (
             f"{len(self.failures)} user databases failed, all others are done."
             f" Mend the causes and run it again:\n{lines}"
         )
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.failures,)

@@ -14,9 +14,10 @@ from django.db.models.fields import related_descriptors
 from django.db.models.sql import Query, UpdateQuery
 
 from dsud.connections import key_of_alias
-from dsud.context import Activation, active_key, current_activation, user_key
+from dsud.context import active_key, user_key
 from dsud.exceptions import NoActiveUser, WrongUser
 from dsud.router import is_user_model, owner_of
+from dsud.stamps import STAMP, VALUES, Stamp, note, note_value, stamp
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., object])
 
-STAMP = "dsud_stamp"
-VALUES = "dsud_stamps_of_values"
 ROWS_OF = "dsud_rows_of"
 
 
@@ -55,46 +54,11 @@ def refuse_cursor(connection: BaseDatabaseWrapper) -> None:
 # Queries: stamped when they are built, judged when they are compiled
 
 
-class Stamp:
-    """For whom a query was built; what travels with its clones, pickles and subqueries."""
-
-    __slots__ = ("_activation", "_key")
-
-    def __init__(self, activation: Activation | None, key: str | None) -> None:
-        self._activation = activation
-        self._key = key
-
-    def key(self) -> str | None:
-        """Return the key of the user; a request's is resolved only now."""
-        if self._key is None and self._activation is not None:
-            self._key = self._activation.key()
-        return self._key
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Stamp, (None, self.key())
-
-
-def _new_stamp() -> Stamp | None:
-    activation = current_activation()
-    # A glance asks nobody: a queryset may be built where no query may be made, or for nobody.
-    return None if activation is None else Stamp(activation, activation.glance())
-
-
-def _stamp(query_: Query) -> None:
-    """Note on a query of a user model for whom it is built, unless that is noted already."""
-    notes = query_.__dict__
-    if notes.get(STAMP, None) is None and notes.get(STAMP, ...) is not False:
-        if query_.model is not None and is_user_model(query_.model):
-            notes[STAMP] = _new_stamp()
-        else:
-            notes[STAMP] = False
-
-
 def _guard_init(init: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(init)
     def stamped(self: Query, *args: object, **kwargs: object) -> None:
         init(self, *args, **kwargs)
-        _stamp(self)
+        stamp(self)
 
     return stamped
 
@@ -106,7 +70,7 @@ def _guard_clone(clone: Callable[[Query], Query]) -> Callable[[Query], Query]:
     def stamped(self: Query) -> Query:
         copy = clone(self)
         if not copy.__dict__.get(STAMP):
-            _stamp(copy)
+            stamp(copy)
         return copy
 
     return stamped
@@ -136,15 +100,6 @@ def _refuse_query(query_: Query, stamp: Stamp, *, active: str) -> None:
         raise WrongUser(owner=str(stamp.key()), active=active, what=f"{what} of {label}")
 
 
-def _note(query_: Query, *stamps: Stamp) -> None:
-    query_.__dict__[VALUES] = (*query_.__dict__.get(VALUES, ()), *stamps)
-
-
-def _note_value(query_: Query, value: object) -> None:
-    if isinstance(value, Model) and (owner := owner_of(value)) is not None:
-        _note(query_, Stamp(None, owner))
-
-
 def _guard_combine(combine: Callable[..., None]) -> Callable[..., None]:
     """Note for whom the other side of ``|`` and ``&`` was built."""
 
@@ -152,8 +107,8 @@ def _guard_combine(combine: Callable[..., None]) -> Callable[..., None]:
     def noted(self: Query, rhs: Query, connector: str) -> None:
         combine(self, rhs, connector)
         if stamp := rhs.__dict__.get(STAMP):
-            _note(self, stamp)
-        _note(self, *rhs.__dict__.get(VALUES, ()))
+            note(self, stamp)
+        note(self, *rhs.__dict__.get(VALUES, ()))
 
     return noted
 
@@ -164,7 +119,7 @@ def _guard_lookup(check: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(check)
     def noted(self: Query, value: object, *args: object, **kwargs: object) -> None:
         check(self, value, *args, **kwargs)
-        _note_value(self, value)
+        note_value(self, value)
 
     return noted
 
@@ -174,7 +129,7 @@ def _guard_update(add: Callable[..., None]) -> Callable[..., None]:
     def noted(self: UpdateQuery, values_seq: Iterable[tuple[object, object, object]]) -> None:
         values = list(values_seq)
         for _, _, value in values:
-            _note_value(self, value)
+            note_value(self, value)
         add(self, values)
 
     return noted

@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import ClassVar
 
 from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dsud.conf import EngineSettings
+from dsud.exceptions import NotSupportedByEngine
 
 
 class Staged(ABC):
@@ -104,6 +106,13 @@ class BaseEngine(ABC):
 
         The caller holds ``lock(user_key)``. Raises ``UserDatabaseDoesNotExist``.
         """
+
+    def files_directory(self, user_key: str) -> Path:
+        """Return the directory of the user's own files, which shares the fate of the database.
+
+        Raises ``NotSupportedByEngine`` when the engine keeps no files beside databases.
+        """
+        raise NotSupportedByEngine(self.alias, "keep files beside a user's database")
 
     @abstractmethod
     def is_initialized(self) -> bool:

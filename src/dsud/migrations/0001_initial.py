@@ -4,28 +4,50 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='UserDatabase',
+            name="UserDatabase",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('user_key', models.CharField(max_length=255, unique=True, verbose_name='user key')),
-                ('state', models.CharField(choices=[('pending', 'to be made'), ('ready', 'ready'), ('deleted', 'in the trash')], db_index=True, default='pending', max_length=16, verbose_name='state')),
-                ('schema', models.CharField(blank=True, max_length=64, verbose_name='schema fingerprint')),
-                ('last_error', models.TextField(blank=True, verbose_name='last error')),
-                ('created', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('migrated', models.DateTimeField(blank=True, null=True, verbose_name='migrated')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "user_key",
+                    models.CharField(max_length=255, unique=True, verbose_name="user key"),
+                ),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("pending", "to be made"),
+                            ("ready", "ready"),
+                            ("deleted", "in the trash"),
+                        ],
+                        db_index=True,
+                        default="pending",
+                        max_length=16,
+                        verbose_name="state",
+                    ),
+                ),
+                (
+                    "schema",
+                    models.CharField(blank=True, max_length=64, verbose_name="schema fingerprint"),
+                ),
+                ("last_error", models.TextField(blank=True, verbose_name="last error")),
+                ("created", models.DateTimeField(auto_now_add=True, verbose_name="created")),
+                ("migrated", models.DateTimeField(blank=True, null=True, verbose_name="migrated")),
             ],
             options={
-                'verbose_name': 'user database',
-                'verbose_name_plural': 'user databases',
-                'ordering': ('pk',),
+                "verbose_name": "user database",
+                "verbose_name_plural": "user databases",
+                "ordering": ("pk",),
             },
         ),
     ]

@@ -121,6 +121,10 @@ class Engine(BaseEngine):
 
         Raises ``UserDatabaseDoesNotExist`` or ``UserDatabaseUnavailable``.
         """
+        path = self._provided_path(user_key)
+        return self._open_verified(user_key, path, wrapper, database=database)
+
+    def _provided_path(self, user_key: str) -> Path:
         path = self.path_of(user_key)
         provide = type(self).when_missing
         if path is None and provide is not None:
@@ -132,7 +136,7 @@ class Engine(BaseEngine):
                 f"User {user_key!r} has no database."
                 f" Make one with `manage.py create_user_db --user {user_key}`.",
             )
-        return self._open_verified(user_key, path, wrapper, database=database)
+        return path
 
     def _open_verified(
         self, user_key: str, path: Path, wrapper: DatabaseWrapper, *, database: Hashable
@@ -176,6 +180,12 @@ class Engine(BaseEngine):
     def exists(self, user_key: str) -> bool:
         """Tell whether a complete database is in the user's place."""
         return self._live(user_key) is not None
+
+    def files_directory(self, user_key: str) -> Path:
+        """Return the directory of the user's own files, beside the database."""
+        directory = self._provided_path(user_key).parent / files.FILES
+        files.make_directory(directory)
+        return directory
 
     def keys(self) -> Iterator[str]:
         """Yield the key of each user who has a database."""

@@ -19,6 +19,9 @@ from dsud.exceptions import UserDatabaseAlreadyExists, UserDatabaseUnavailable
 #: The database inside its directory; SQLite puts its -wal and -shm beside it.
 DATABASE = "db.sqlite3"
 
+#: The directory of the user's own files, in the same directory, so that it goes where that goes.
+FILES = "files"
+
 #: A file at the root of the location, by which a lost mount is told from a new site.
 MARKER = ".dsud"
 
@@ -235,8 +238,8 @@ def locked(location: Path, user_key: str) -> Iterator[None]:
     if not is_marked(location):
         raise UserDatabaseUnavailable(
             user_key,
-            f"The location of user databases is empty, so that of user {user_key!r} is out of"
-            " reach. Is its disk mounted?",
+            f"The location of user databases lacks its marker, {MARKER}, so that of user"
+            f" {user_key!r} is out of reach. Is its disk mounted?",
         )
     with ExitStack() as held:
         try:

@@ -1,0 +1,84 @@
+"""For whom a query is built, noted on the query itself, so that it travels wherever the query goes."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from types import FrameType
+
+from django.db.models import Model
+from django.db.models.sql import Query
+
+from dsud.context import Activation, current_activation
+from dsud.router import is_user_model, owner_of
+
+#: Where a query keeps its own stamp: None until somebody is active, False for shared models.
+STAMP = "dsud_stamp"
+
+#: Where it keeps the stamps of what it is filtered by, combined with or set to.
+VALUES = "dsud_stamps_of_values"
+
+
+class Stamp:
+    """For whom a query was built; what travels with its clones, pickles and subqueries."""
+
+    __slots__ = ("_activation", "_key")
+
+    def __init__(self, activation: Activation | None, key: str | None) -> None:
+        self._activation = activation
+        self._key = key
+
+    def key(self) -> str | None:
+        """Return the key of the user; a request's is resolved only now."""
+        if self._key is None and self._activation is not None:
+            self._key = self._activation.key()
+        return self._key
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Stamp, (None, self.key())
+
+
+def _new_stamp() -> Stamp | None:
+    activation = current_activation()
+    if activation is None or _is_being_imported():
+        return None
+    # A glance asks nobody: a queryset may be built where no query may be made, or for nobody.
+    return Stamp(activation, activation.glance())
+
+
+def _is_being_imported() -> bool:
+    """Tell whether a module or class body builds the query while its module is imported.
+
+    Django imports the URLconf, and with it the views, inside the first request: what they build
+    for their classes is for nobody. ``_initializing`` is how importlib marks a module until then.
+    """
+    frame: FrameType | None = sys._getframe(3)
+    for _ in range(12):
+        if frame is None:
+            break
+        if not frame.f_code.co_flags & inspect.CO_OPTIMIZED:  # No function.
+            spec = frame.f_globals.get("__spec__")
+            return bool(getattr(spec, "_initializing", False))
+        frame = frame.f_back
+    return False
+
+
+def stamp(query: Query) -> None:
+    """Note on a query of a user model for whom it is built, unless that is noted already."""
+    notes = query.__dict__
+    if notes.get(STAMP, None) is None and notes.get(STAMP, ...) is not False:
+        if query.model is not None and is_user_model(query.model):
+            notes[STAMP] = _new_stamp()
+        else:
+            notes[STAMP] = False
+
+
+def note(query: Query, *stamps: Stamp) -> None:
+    """Note for whom something was made that the query is filtered by or set to."""
+    query.__dict__[VALUES] = (*query.__dict__.get(VALUES, ()), *stamps)
+
+
+def note_value(query: Query, value: object) -> None:
+    """Note whose object a value is: afterwards only its primary key is left."""
+    if isinstance(value, Model) and (owner := owner_of(value)) is not None:
+        note(query, Stamp(None, owner))
