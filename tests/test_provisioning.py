@@ -526,6 +526,19 @@ def test_issued_again__by_the_transaction_that_deletes_the_user(
     assert state_of(key) == "ready"
 
 
+def test_issued_again__in_a_transaction_that_used_the_earlier_file(location: Path) -> None:
+    user = sign_up()
+    key = user.pk
+    with use_user(user), transaction.atomic():
+        Note.objects.create(text="earlier")
+        user.delete()
+        sign_up(pk=key)
+        assert list(Note.objects.all()) == []
+        Note.objects.create(text="mine")
+    assert texts(key) == ["mine"]
+    assert on_disk(location) == [f"{key}/1.deleted", f"{key}/2"]
+
+
 def test_issued_again__twice_in_one_transaction(location: Path) -> None:
     with transaction.atomic():
         for text in ("first", "second", "third"):
@@ -568,6 +581,23 @@ def test_commit__publishes_before_other_callbacks_and_although_they_fail(locatio
     assert seen == [[f"{user.pk}/1"]]
     assert texts(user) == ["welcome"]
     assert state_of(user) == "ready"
+
+
+def test_commit__disk_that_fails_in_the_last_moment(location: Path) -> None:
+    with (
+        mock.patch.object(files, "publish", side_effect=OSError(5, "Input/output error")),
+        pytest.raises(UserDatabaseUnavailable) as caught,
+        transaction.atomic(),
+    ):
+        user = sign_up()
+        write(user, "lost")
+    assert str(caught.value) == (
+        f"The database of user '{user.pk}' cannot be made: [Errno 5] Input/output error."
+        " Mend the cause; its next use makes it."
+    )
+    assert on_disk(location) == []
+    with mock.patch.object(files, "LOCK_WAIT", 0.01):  # The exception does not keep the lock.
+        assert texts(user) == []
 
 
 def test_commit__user_signed_up_and_deleted_in_one_transaction(location: Path) -> None:

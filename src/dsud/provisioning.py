@@ -210,11 +210,12 @@ class Birth:
     """
 
     def __init__(self, key: str, staged: Staged, *, held: ExitStack, replaces: bool) -> None:
+        """``held`` discards what was staged and then unlocks, in this order."""
         self._key = key
         self._staged = staged
         self._replaces = replaces
         self._undo = weakref.finalize(
-            self, _end_birth, key, staged, held, weakref.ref(threading.current_thread())
+            self, _end_birth, key, held, weakref.ref(threading.current_thread())
         )
 
     def complete(self) -> None:
@@ -222,9 +223,10 @@ class Birth:
         if not self._undo.alive:
             return  # The user was deleted, and the key issued again, before the commit.
         try:
-            if self._replaces and engine().exists(self._key):
-                take_out_of_service(self._key)
-            self._staged.publish()
+            with _disk_errors_typed(self._key):
+                if self._replaces and engine().exists(self._key):
+                    take_out_of_service(self._key)
+                self._staged.publish()
         finally:
             self._undo()
         _announce(self._key)
@@ -234,13 +236,10 @@ class Birth:
         self._undo()
 
 
-def _end_birth(
-    key: str, staged: Staged, held: ExitStack, maker: weakref.ref[threading.Thread]
-) -> None:
+def _end_birth(key: str, held: ExitStack, maker: weakref.ref[threading.Thread]) -> None:
     # The garbage collector may have come here from another thread, which has a connection of its own.
     if maker() is threading.current_thread():
         _reopen_at_next_use(key)
-    staged.discard()
     held.close()
 
 
@@ -265,7 +264,6 @@ def replace_at_commit(key: str) -> None:
 
     Until then it stays in its place, because a rollback may bring its user back.
     """
-    _reopen_at_next_use(key)
     with _disk_errors_typed(key):
         _stage_until_commit(key, replaces=True)
 
