@@ -63,7 +63,7 @@ docs: $(INSTALLED) $(VENV)/.with-docs ## Build the documentation into docs/_buil
 clean: ## Remove everything that make has made, the demo's data too.
 	rm -rf $(VENV) docs/_build example/data build dist htmlcov .coverage .coverage.*
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find src tests example docs -type d -name __pycache__ -prune -exec rm -rf {} +
+	find src tests stress example docs -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(MADE):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

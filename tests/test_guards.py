@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import copy
+import importlib
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -18,6 +20,7 @@ from django.db import connections, transaction
 from django.db.models import (
     Count,
     Exists,
+    Manager,
     OuterRef,
     Prefetch,
     Q,
@@ -336,6 +339,76 @@ def test_queryset__bare_and_hand_built(diaries: Diaries) -> None:
         bare = QuerySet(Note)
     with use_user(diaries.bob), pytest.raises(WrongUser):
         list(bare)
+
+
+class OwnQuerySet(QuerySet[Note]):
+    """A project's own queryset."""
+
+    def newest(self) -> QuerySet[Note]:
+        return self.order_by("-pk")
+
+
+class OwnManager(Manager.from_queryset(OwnQuerySet)):  # type: ignore[misc]
+    """A project's own manager, made from its queryset."""
+
+
+class HandBuiltManager(Manager):
+    """A manager that builds its queryset as Django's documentation shows, without hints."""
+
+    def get_queryset(self) -> QuerySet[Note]:
+        return QuerySet(self.model, using=self._db)
+
+
+@pytest.mark.parametrize("manager_class", [OwnManager, HandBuiltManager])
+def test_queryset__of_a_projects_own_manager(
+    diaries: Diaries, manager_class: type[Manager[Note]]
+) -> None:
+    manager = manager_class()
+    manager.model = Note
+    with use_user(diaries.alice):
+        queryset = manager.newest() if manager_class is OwnManager else manager.all()
+        assert [note.text for note in queryset.all()] == ["alice's note"]
+    with use_user(diaries.bob), pytest.raises(WrongUser):
+        list(queryset)
+
+
+def test_queryset__built_while_its_module_is_imported_in_a_request_is_nobodys(
+    diaries: Diaries, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "late_views.py").write_text(
+        "from tests.notes.models import Note\n"
+        "class View:\n    queryset = Note.objects.filter(pk=1)\n"
+        "def make():\n    return Note.objects.all()\nMADE = make()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with use_user(diaries.alice):
+        late_views = importlib.import_module("late_views")
+        hers = late_views.make()
+    with use_user(diaries.bob):
+        for queryset in (late_views.View.queryset, late_views.MADE):
+            assert [note.text for note in queryset.all()] == ["bob's note"]
+        with pytest.raises(WrongUser):
+            list(hers)
+
+
+# Users as the way to their rows
+
+
+def test_reverse_key__of_another_user(diaries: Diaries) -> None:
+    with use_user(diaries.alice):
+        assert diaries.alice.loan_set.count() == 0
+        for use in (list, lambda loans: loans.count(), lambda loans: loans.exists()):
+            with pytest.raises(WrongUser):
+                use(diaries.bob.loan_set.all())
+
+
+def test_prefetch__rows_of_several_users(diaries: Diaries) -> None:
+    users = User.objects.filter(pk__in=[diaries.alice.pk, diaries.bob.pk])
+    with use_user(diaries.alice):
+        with pytest.raises(WrongUser):
+            list(users.prefetch_related("loan_set"))
+        (alone,) = users.filter(pk=diaries.alice.pk).prefetch_related("loan_set")
+        assert list(alone.loan_set.all()) == []
 
 
 # Values

@@ -264,6 +264,7 @@ def replace_at_commit(key: str) -> None:
 
     Until then it stays in its place, because a rollback may bring its user back.
     """
+    _reopen_at_next_use(key)
     with _disk_errors_typed(key):
         _stage_until_commit(key, replaces=True)
 
