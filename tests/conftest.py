@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 
 from dsud import engines
 from dsud.connections import release
+from dsud.context import _active
 from dsud.leases import Force
 from dsud.pool import pool
 
@@ -24,10 +25,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(autouse=True)
 def clean_pool() -> Iterator[None]:
-    """Give back and close every connection that a test leaves open."""
+    """Give back and close every connection that a test leaves open, and let it leave nobody active."""
     yield
     release(force=Force.EVERYTHING)
     pool.close_idle()
+    left, _active_entry = _active.get(), _active.set(None)
+    assert left is None, "The test left somebody active."
 
 
 @pytest.fixture

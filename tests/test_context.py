@@ -167,14 +167,15 @@ def test_block__left_in_another_context_changes_nothing_there() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_block__returns_connections_at_the_outermost_end_only() -> None:
+def test_block__returns_connections_where_the_user_changes_and_at_the_outermost_end() -> None:
     alice, bob = people(2)
     assert pool.leased == 0
     with use_user(alice):
         Note.objects.count()
         with use_user(bob):
             Note.objects.count()
-        assert pool.leased == 1
+        assert pool.leased == 0
+        Note.objects.count()
         with pytest.raises(Stop), use_user(alice):
             raise Stop
         assert pool.leased == 1

@@ -154,6 +154,32 @@ def test_delete__who_has_it_open_harms_nobody(location: Path) -> None:
     assert generations(location, key) == ["1.deleted", "2"]
 
 
+def test_delete__thread_that_comes_back_as_a_user_of_the_same_key(location: Path) -> None:
+    """A worker that never leaves its outermost block has been the earlier user before."""
+    admin, user = (User.objects.create(username=name) for name in ("admin", "alice"))
+    key = user.pk
+    used, again = threading.Event(), threading.Event()
+    seen: list[object] = []
+
+    def work() -> None:
+        with use_user(admin.pk):
+            write(key, "earlier")
+            used.set()
+            again.wait(10)
+            seen.append(texts(key))
+            write(key, "mine")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    used.wait(10)
+    user.delete()
+    User.objects.create(pk=key, username="alice")
+    again.set()
+    thread.join()
+    assert seen == [[]]
+    assert texts(key) == ["mine"]
+
+
 def test_delete__this_thread_parts_from_the_file(location: Path) -> None:
     user = User.objects.create(username="alice")
     with use_user(user):

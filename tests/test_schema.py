@@ -73,6 +73,8 @@ def test_fingerprint__another_model_becomes_a_user_model(settings: pytest_django
     assert schema.fingerprint() != before
     settings.DSUD_APPS = ["notes", "library.Loan"]
     assert schema.fingerprint() == before
+    settings.DSUD_APPS = ["notes", "library.Book"]
+    assert schema.fingerprint() != before
 
 
 def test_fingerprint__another_app(settings: pytest_django.Settings) -> None:

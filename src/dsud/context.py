@@ -15,7 +15,7 @@ from django.db.models import Field, Model
 from dsud import stepwise
 from dsud.connections import alias_of, held, release
 from dsud.exceptions import InvalidUserKey, NoActiveUser
-from dsud.leases import AnyLease
+from dsud.leases import AnyLease, Force
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -180,9 +180,15 @@ class Block:
             _active.set(entry.previous)
         else:
             entry = _take_out(self, entry)
-        if self._releases and _active.get() is None:
+        if not self._releases:
+            return
+        around = _active.get()
+        if around is None:
             # Not what was leased before: an operator may be iterating over it around this block.
             release(untouched=frozenset() if entry is None else entry.leased)
+        elif around.block.activation.alias != self.activation.alias:
+            # What is idle, because the same key may be another user's when it is active again.
+            release(force=Force.NOTHING)
 
     async def __aenter__(self) -> None:
         self.__enter__()
