@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -250,18 +249,12 @@ def process_wide() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("process_wide")
-@pytest.mark.xfail(strict=True, reason="Nothing in set_up() refuses it yet.")
 @pytest.mark.parametrize("statement", DANGEROUS)
 def test_dangerous__statement_is_refused(site: Site, statement: str) -> None:
     with use_user(site.alice), pytest.raises(REFUSALS):
         execute(site.fill(statement))
 
 
-@pytest.mark.xfail(
-    sys.version_info < (3, 12),
-    strict=True,
-    reason="Python 3.11 cannot make a connection defensive; nothing else refuses it yet.",
-)
 @pytest.mark.parametrize("statement", ONLY_BEFORE_3_12)
 def test_dangerous__schema_cannot_be_edited(site: Site, statement: str) -> None:
     with use_user(site.alice):

@@ -67,6 +67,7 @@ def many_more_users() -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM auth_user WHERE id >= 100000")
         cursor.execute("DELETE FROM dsud_userdatabase WHERE CAST(user_key AS INTEGER) >= 100000")
+        cursor.execute("UPDATE sqlite_sequence SET seq = 1000 WHERE seq >= 100000")
 
 
 class Visits:

@@ -140,7 +140,6 @@ def test_verify__counts_rows_of_others(
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.xfail(strict=True, reason="asgiref hands the thread's context to the cancelled task.")
 def test_timeout__while_blocking_code_is_another_user(alice: User, bob: User) -> None:
     inside, go_on = threading.Event(), threading.Event()
 
@@ -165,7 +164,6 @@ def test_timeout__while_blocking_code_is_another_user(alice: User, bob: User) ->
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.xfail(strict=True, reason="An anonymous request is taken for an operator's code.")
 @pytest.mark.parametrize("kept", ["rows", "object"])
 def test_anonymous_request__is_not_given_what_is_kept_of_a_user(alice: User, kept: str) -> None:
     rows = Note.objects.all()

@@ -1,15 +1,15 @@
-"""What Django asks the router in the event loop, asked in a thread first."""
+"""Where the event loop and threads meet: what is asked in which, and who stays active in the loop."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from typing import cast
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import SyncToAsync, sync_to_async
 from django.db.models import Model, QuerySet
 
+from dsud.context import unchanged
 from dsud.router import is_user_model
 
 Rows = AsyncGenerator[Model, None]
@@ -32,12 +32,32 @@ def ask_in_thread(aiterator: Callable[..., Rows]) -> Callable[..., Rows]:
     return asking_first
 
 
+def keep_active(call: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+    """Leave the task with the user it had when it waits for a thread.
+
+    asgiref copies the thread's context into the task, also when the task is cancelled while the
+    thread is in the middle of somebody else's block.
+    """
+
+    @functools.wraps(call)
+    async def keeping(self: SyncToAsync[..., object], *args: object, **kwargs: object) -> object:
+        with unchanged():
+            return await call(self, *args, **kwargs)
+
+    return keeping
+
+
 def install() -> None:
-    """Put it into Django; called once, when the apps are ready.
+    """Put both into place; called once, when the apps are ready.
 
     ``QuerySet.aiterator`` looks at the settings of its connection before it enters a thread
     (Django 5.2 to 6.1); every other asynchronous query asks the router inside one.
+    ``SyncToAsync.__call__`` restores the context in a ``finally`` (asgiref 3.8 to 3.13).
     """
-    aiterator = cast("Callable[..., Rows]", QuerySet.aiterator)
-    if not hasattr(aiterator, "__wrapped__"):
-        setattr(QuerySet, "aiterator", ask_in_thread(aiterator))  # noqa: B010, because of its types
+    for owner, name, guard in (
+        (QuerySet, "aiterator", ask_in_thread),
+        (SyncToAsync, "__call__", keep_active),
+    ):
+        method = getattr(owner, name)
+        if not hasattr(method, "__wrapped__"):
+            setattr(owner, name, guard(method))

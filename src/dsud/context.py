@@ -155,6 +155,16 @@ def current_user_id() -> UserId | None:
     return None if key is None else cast("UserId", primary_key_field().to_python(key))
 
 
+class unchanged:  # noqa: N801, because it reads as a phrase
+    """See to it that whoever is active before a block is so after it, whatever happens inside."""
+
+    def __enter__(self) -> None:
+        self._before = _active.get()
+
+    def __exit__(self, *raised: object) -> None:
+        _active.set(self._before)
+
+
 class Block:
     """A block of code in which an activation is current: the base of ``use_user``.
 
@@ -186,7 +196,7 @@ class Block:
         if around is None:
             # Not what was leased before: an operator may be iterating over it around this block.
             release(untouched=frozenset() if entry is None else entry.leased)
-        elif around.block.activation.alias != self.activation.alias:
+        elif around.activation.glance() != self.activation.glance():
             # What is idle, because the same key may be another user's when it is active again.
             release(force=Force.NOTHING)
 

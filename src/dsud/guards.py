@@ -14,7 +14,7 @@ from django.db.models.fields import related_descriptors
 from django.db.models.sql import Query, UpdateQuery
 
 from dsud.connections import key_of_alias
-from dsud.context import active_key, user_key
+from dsud.context import active_key, current_activation, user_key
 from dsud.exceptions import NoActiveUser, WrongUser
 from dsud.router import is_user_model, owner_of
 from dsud.stamps import STAMP, VALUES, Stamp, note, note_value, stamp
@@ -43,12 +43,15 @@ def refuse_foreign(instances: Iterable[object]) -> None:
 def refuse_cursor(connection: BaseDatabaseWrapper) -> None:
     """Refuse a cursor for a user's database while another user is active.
 
-    With nobody active it is allowed, because an operator's code names the alias itself.
+    Outside of requests and blocks it is allowed, because an operator's code names the alias itself.
     """
     owner = key_of_alias(connection.alias)
-    active = active_key()
-    if active is not None and owner is not None and active != owner:
-        raise WrongUser(owner=owner, active=active, what="A connection")
+    if owner is not None and current_activation() is not None:
+        active = active_key()
+        if active is None:
+            raise NoActiveUser
+        if active != owner:
+            raise WrongUser(owner=owner, active=active, what="A connection")
 
 
 # Queries: stamped when they are built, judged when they are compiled
@@ -145,9 +148,11 @@ class Rows:
         if queryset is None:
             return self
         notes = queryset.__dict__
-        if ROWS_OF in notes and notes["_result_cache"] is not None:
+        if ROWS_OF in notes and notes["_result_cache"] is not None and current_activation():
             active = active_key()
-            if active is not None and notes[ROWS_OF] != active:
+            if active is None:
+                raise NoActiveUser  # A visitor who is not logged in.
+            if notes[ROWS_OF] != active:
                 what = f"A queryset of {queryset.model._meta.label}"
                 raise WrongUser(owner=notes[ROWS_OF], active=active, what=what)
         try:

@@ -35,6 +35,33 @@ _NO_CKPT_ON_CLOSE = 1006
 _DEFENSIVE = 1010
 
 
+#: What reaches beyond the connection, and no application needs: into memory, or the whole process.
+_DENIED_FUNCTIONS = {"fts3_tokenizer", "load_extension"}
+_DENIED_PRAGMAS = {
+    "temp_store_directory",
+    "data_store_directory",
+    "hard_heap_limit",
+    "soft_heap_limit",
+    "writable_schema",
+    "trusted_schema",
+}
+
+
+def authorize(action: int, first: str | None, second: str | None, *where: str | None) -> int:
+    """Deny the functions and pragmas by which injected SQL could leave the user's own file.
+
+    SQLite asks once for each statement that it prepares (https://www.sqlite.org/c3ref/set_authorizer.html).
+    """
+    if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in _DENIED_FUNCTIONS:
+        return sqlite3.SQLITE_DENY
+    # Reading a pragma harms nobody; it has a value when it is set.
+    if action == sqlite3.SQLITE_PRAGMA and second is not None:
+        return (
+            sqlite3.SQLITE_DENY if (first or "").lower() in _DENIED_PRAGMAS else sqlite3.SQLITE_OK
+        )
+    return sqlite3.SQLITE_OK
+
+
 def set_up(raw: sqlite3.Connection, options: Mapping[str, object]) -> None:
     """Give a fresh connection the limits and pragmas of a user database."""
     raw.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
@@ -50,6 +77,7 @@ def set_up(raw: sqlite3.Connection, options: Mapping[str, object]) -> None:
         "PRAGMA secure_delete = ON;"
         "PRAGMA mmap_size = 0;"
     )
+    raw.set_authorizer(authorize)
 
 
 def refuse_unless_owned(raw: sqlite3.Connection, user_key: str) -> None:
