@@ -85,7 +85,7 @@ def switch_and_back(scene: Scene) -> list[tuple[Ask, Person]]:
     operator = scene.stage.cast.operator
     browser = Browser(operator)
     form = urlencode({"user_id": scene.me.pk})
-    page = "/work/" if scene.tally.face == "WSGI" else "/awork/"
+    page = "/mixed/" if scene.tally.face == "WSGI" else "/amixed/"
     return [
         (Ask(browser, SWITCH, form=form), operator),
         (ask_for(scene, page, browser=browser), scene.me),

@@ -54,7 +54,7 @@ def _do(scene: Scene, handler: WSGIHandler, kind: str) -> None:
     steady = scene.as_person(scene.other())
     match kind:
         case "request" | "stream":
-            path = {"request": "/work/", "stream": "/stream/"}[kind]
+            path = {"request": "/mixed/", "stream": "/stream/"}[kind]
             _answer(scene, handler, browser.ask_for(scene, path))
         case "log-in":
             ask = browser.ask_for(steady, "/log-in/", next=steady.other().pk)

@@ -8,8 +8,8 @@ from stress import views
 urlpatterns = [
     path("admin/", include("dsud.urls", namespace="dsud")),
     path("admin/", admin.site.urls),
-    path("work/", views.work),
-    path("awork/", views.awork),
+    path("mixed/", views.work),
+    path("amixed/", views.awork),
     path("stream/", views.stream),
     path("astream/", views.astream),
     path("log-in/", views.log_in),

@@ -150,11 +150,16 @@ def live_database(directory: Path) -> Path | None:
 
 def _newest_generation(directory: Path) -> int:
     try:
-        paths = list(directory.iterdir())
+        names = _names_in(directory)
     except (FileNotFoundError, NotADirectoryError):
         return 0
-    numbers = (path.name.removesuffix(DELETED) for path in paths)
+    numbers = (name.removesuffix(DELETED) for name in names)
     return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
+
+def _names_in(directory: Path) -> list[str]:
+    with os.scandir(directory) as entries:
+        return [entry.name for entry in entries]
 
 
 def publish(staged: Path, user_key: str) -> Path:
@@ -200,8 +205,9 @@ def remove_staged(directory: Path, *, pid: int) -> None:
 
 def remove_leftovers(directory: Path) -> None:
     """Remove what a killed process left half-built; the lock proves that nobody builds now."""
-    for leftover in directory.glob(f"{STAGED}*"):
-        shutil.rmtree(leftover)
+    for name in _names_in(directory):
+        if name.startswith(STAGED):
+            shutil.rmtree(directory / name)
 
 
 def each_user(location: Path) -> Iterator[tuple[str, Path]]:
