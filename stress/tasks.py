@@ -59,7 +59,9 @@ async def _do(scene: Scene, handler: ASGIHandler, kind: str) -> None:
     steady = scene.as_person(scene.other())
     match kind:
         case "request" | "blocking request" | "stream":
-            path = {"request": "/amixed/", "blocking request": "/mixed/", "stream": "/astream/"}[kind]
+            path = {"request": "/amixed/", "blocking request": "/mixed/", "stream": "/astream/"}[
+                kind
+            ]
             await _disturbed(scene, handler, browser.ask_for(scene, path))
         case "log-in":
             ask = browser.ask_for(steady, "/log-in/", next=steady.other().pk)
