@@ -230,6 +230,15 @@ def test_delete__new_user_of_the_same_key_was_faster(location: Path) -> None:
     assert state_of(key) == "ready"
 
 
+def test_copy_of_a_user_in_another_database__is_nobody_who_comes_or_goes(location: Path) -> None:
+    user = User.objects.create(username="alice")
+    write(user, "kept")
+    lifecycle.expect_database(instance=user, created=True, using="archive")
+    lifecycle.delete_with_user(instance=user, using="archive")
+    assert texts(user) == ["kept"]
+    assert state_of(user.pk) == "ready"
+
+
 # Other models of users
 
 
