@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 
 import pytest
 from django.contrib.auth.models import User
@@ -19,8 +19,9 @@ from dsud import use_user
 from dsud.connections import alias_of, release
 from dsud.context import user_key
 from dsud.engines import engine
+from dsud.engines.sqlite.connection import Handle
 from dsud.exceptions import UserDatabaseUnavailable
-from dsud.pool import pool
+from dsud.pool import PoolError, pool
 from tests.leasing import connection_of, in_thread, people, texts, working_on, write
 from tests.notes.models import Note
 from tests.scripts import run_script
@@ -183,8 +184,17 @@ def test_fork__waits_for_a_thread_inside_the_pool() -> None:
     assert order == ["left the pool", "forked"]
 
 
+class Opened(Exception):
+    """Raised by the child of a test instead of opening a database."""
+
+
+def opens() -> Handle:
+    raise Opened
+
+
 def test_fork__while_threads_work_hard() -> None:
-    users = people(4)
+    """The child opens nothing: another thread may have been inside SQLite itself at the fork."""
+    users = people(3)
     stop = threading.Event()
 
     def work(user: User) -> list[str]:
@@ -194,16 +204,19 @@ def test_fork__while_threads_work_hard() -> None:
             write(user, rounds[-1])
         return rounds
 
-    def use_all() -> None:
-        assert [texts(user) for user in users[2:]] == [["person2"], ["person3"]]
+    def lease_all() -> None:
+        assert (pool.slots, pool.leased) == (0, 0)
+        with pytest.raises(Opened):
+            pool.lease(engine().pool_key(user_key(users[2])), connection_of(users[2]), opens)
         for user in users[:2]:
-            with suppress(UserDatabaseUnavailable):  # In use at the fork, or not.
-                texts(user)
+            with pytest.raises((Opened, PoolError)):
+                pool.lease(engine().pool_key(user_key(user)), connection_of(user), opens)
+        assert (pool.slots, pool.leased) == (0, 0)
 
     with ThreadPoolExecutor(2) as executor:
         futures = [executor.submit(work, user) for user in users[:2]]
         try:
-            statuses = [in_child(use_all) for _ in range(15)]
+            statuses = [in_child(lease_all) for _ in range(15)]
         finally:
             stop.set()
     assert statuses == [0] * 15
@@ -218,6 +231,7 @@ from django.contrib.auth import get_user_model
 from django.db import connections, transaction
 from dsud import use_user
 from dsud.engines import engine
+from dsud.engines.sqlite.connection import Handle
 from tests.notes.models import Note
 
 user = get_user_model().objects.create_user("alice")

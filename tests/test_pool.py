@@ -21,6 +21,7 @@ from dsud import slots, use_user
 from dsud.connections import alias_of, release
 from dsud.context import user_key
 from dsud.engines import engine
+from dsud.engines.sqlite.connection import Handle
 from dsud.exceptions import UserDatabaseUnavailable
 from dsud.leases import Force
 from dsud.pool import pool
@@ -482,11 +483,14 @@ def test_another_thread__cannot_take_what_is_just_handed_out() -> None:
     (alice,) = people(1)
     taken = []
 
-    def take_meanwhile(self, cursor: sqlite3.Cursor) -> None:
+    make_cursor = Handle.cursor
+
+    def take_meanwhile(self) -> sqlite3.Cursor:
         with ThreadPoolExecutor(1) as executor:
             taken.append(executor.submit(pool._take_from_others).result(5))
+        return make_cursor(self)
 
-    with mock.patch("dsud.engines.sqlite.connection.Handle.track", take_meanwhile):
+    with mock.patch.object(Handle, "cursor", take_meanwhile):
         write(alice, "undisturbed")
     assert taken
     assert not any(taken)
@@ -599,6 +603,64 @@ def test_thread__that_ends_inside_a_transaction_frees_its_slot_and_its_lock(cap)
     write(alice, "kept")
     assert rows_on_disk(alice) == ["person0", "kept"]
     assert (pool.slots, pool.leased) == (1, 0)
+
+
+CLOSED_WHILE_IT_IS_READ = """
+import sqlite3, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from django.contrib.auth import get_user_model
+from django.db import connections, OperationalError, ProgrammingError
+from dsud import use_user
+from dsud.pool import pool
+from tests.notes.models import Note
+
+alice, bob = (get_user_model().objects.create_user(name) for name in ("alice", "bob"))
+for user in (alice, bob):
+    with use_user(user):
+        Note.objects.create(text=user.username)
+SLOW = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i % 9999999 = 1"
+for _ in range(3):
+    with ThreadPoolExecutor(1) as executor:  # Its thread ends: what it leased is an orphan.
+        cursor = executor.submit(
+            lambda: connections[f"user_{alice.pk}"].cursor().execute(SLOW)
+        ).result()
+    assert cursor.fetchone() == (1,)
+    with ThreadPoolExecutor(1) as executor:
+        row = executor.submit(cursor.fetchone)  # Takes a second or so.
+        time.sleep(0.05)
+        assert not row.done()
+        begun = time.monotonic()
+        with use_user(bob):
+            assert Note.objects.get().text == "bob"
+        assert time.monotonic() - begun < 0.5
+        assert isinstance(row.exception(10), sqlite3.OperationalError), row
+    try:
+        cursor.fetchone()
+    except sqlite3.ProgrammingError as error:
+        assert "closed cursor" in str(error)
+    with use_user(alice):
+        assert Note.objects.get().text == "alice"
+    assert pool.leased == 0
+print("ok")
+"""
+
+
+def test_cursor__closed_while_another_thread_waits_for_its_next_row(tmp_path) -> None:
+    assert run_script(CLOSED_WHILE_IT_IS_READ, directory=tmp_path) == "ok\n"
+
+
+def test_garbage__whose_cursor_is_alive_is_not_taken_by_another_thread() -> None:
+    (alice,) = people(1)
+    connection = connection_of(alice).copy()
+    cursor = connection.create_cursor()
+    cursor.execute("SELECT text FROM notes_note UNION ALL VALUES ('second')")
+    del connection
+    gc.collect()
+    assert not in_thread(pool._take_from_others)
+    assert cursor.fetchall() == [("person0",), ("second",)]
+    release()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed cursor"):
+        cursor.fetchone()
 
 
 def test_garbage__in_the_middle_of_a_transaction_frees_its_slot(cap) -> None:

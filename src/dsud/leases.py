@@ -25,6 +25,9 @@ class Handle(Protocol):
     def is_current(self) -> bool:
         """Tell whether the file that was opened is still the one at its path."""
 
+    def is_read(self) -> bool:
+        """Tell whether somebody may be reading from it at this moment."""
+
     def clean(self) -> bool:
         """Close cursors, roll back, and tell whether another lease may have the connection."""
 
@@ -59,7 +62,9 @@ class Lease(Generic[H_co]):
     def part(self, *, force: Force) -> bool:
         """Take the raw connection from its borrower; tell whether that was possible."""
         borrower = self._borrower()
-        return borrower is None or borrower.surrender(self, force=force)
+        if borrower is None:
+            return force is not Force.NOTHING or not self.handle.is_read()
+        return borrower.surrender(self, force=force)
 
     def abandon(self) -> None:
         """Forget the raw connection after a fork."""

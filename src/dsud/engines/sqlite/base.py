@@ -16,7 +16,7 @@ from django.utils.functional import cached_property
 
 from dsud import engines
 from dsud.engines.base import BaseEngine
-from dsud.engines.sqlite.connection import Cursor, Handle, unavailable
+from dsud.engines.sqlite.connection import Handle, unavailable
 from dsud.engines.sqlite.schema import DatabaseSchemaEditor
 from dsud.exceptions import UserDatabaseUnavailable
 from dsud.leases import AnyLease, Force, Lease
@@ -168,10 +168,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.user_key is None:
             return super().create_cursor(name)  # type: ignore[no-any-return]
         with self._lease_lock:
-            handle = self._connected_handle()
-            cursor = handle.raw.cursor(factory=Cursor)
-            handle.track(cursor)
-            return cursor
+            return self._connected_handle().cursor()
 
     def _connected_handle(self) -> Handle:
         """Lease a raw connection if there is none; the caller holds the lock."""

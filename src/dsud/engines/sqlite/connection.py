@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import weakref
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
+from typing import Self
 
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
@@ -112,15 +114,52 @@ def unavailable(user_key: str, error: Exception) -> UserDatabaseUnavailable:
 
 
 class Cursor(SQLiteCursorWrapper):
-    """Django's cursor, which may also be closed after its connection.
+    """Django's cursor, at work in one thread at a time.
 
-    Half-read iterators do that when the garbage collector finds them, and Python would print it.
+    Python crashes when a cursor is closed while another thread waits for its next row, as the pool
+    may do to the rows of a cancelled request.
     """
 
+    lock: threading.RLock
+
+    def execute(  # type: ignore[override]
+        self, query: str, params: Iterable[object] | None = None
+    ) -> Self:
+        with self.lock:
+            super().execute(query, params)
+        return self
+
+    def executemany(  # type: ignore[override]
+        self, query: str, param_list: Iterable[Iterable[object]]
+    ) -> Self:
+        with self.lock:
+            super().executemany(query, param_list)
+        return self
+
+    def fetchone(self) -> object:
+        with self.lock:
+            return super().fetchone()
+
+    def fetchmany(self, size: int | None = None) -> list[object]:
+        with self.lock:
+            return super().fetchmany(self.arraysize if size is None else size)
+
+    def fetchall(self) -> list[object]:
+        with self.lock:
+            return super().fetchall()
+
+    def __next__(self) -> object:
+        with self.lock:
+            return super().__next__()
+
     def close(self) -> None:
-        """Close the cursor if it is not closed already."""
+        """Close the cursor, also after its connection.
+
+        Half-read iterators do that when the garbage collector finds them, and Python would print it.
+        """
         try:
-            super().close()
+            with self.lock:
+                super().close()
         except sqlite3.ProgrammingError as error:
             if "closed database" not in str(error):
                 raise
@@ -129,7 +168,7 @@ class Cursor(SQLiteCursorWrapper):
 class Handle:
     """A raw connection in the pool, with the file it was opened on and its live cursors."""
 
-    __slots__ = ("cursors", "database", "inode", "path", "raw", "reusable", "user_key")
+    __slots__ = ("cursors", "database", "inode", "lock", "path", "raw", "reusable", "user_key")
 
     def __init__(
         self,
@@ -146,7 +185,8 @@ class Handle:
         self.user_key = user_key
         self.reusable = reusable
         self.inode = _inode(path)
-        self.cursors: list[Callable[[], sqlite3.Cursor | None]] = []
+        self.cursors: list[Callable[[], Cursor | None]] = []
+        self.lock = threading.RLock()
 
     def is_current(self) -> bool:
         """Tell whether the file is still at its path.
@@ -172,27 +212,27 @@ class Handle:
             )
         return True
 
-    def track(self, cursor: sqlite3.Cursor) -> None:
-        """Remember a cursor, because a half-read one keeps its snapshot after a rollback."""
+    def cursor(self) -> Cursor:
+        """Make a cursor and remember it, because a half-read one outlives a rollback."""
+        cursor = self.raw.cursor(factory=Cursor)
+        cursor.lock = self.lock
         if len(self.cursors) > TRACKED_CURSORS:
             self.cursors = [found for found in self.cursors if found() is not None]
         self.cursors.append(weakref.ref(cursor))
+        return cursor
+
+    def is_read(self) -> bool:
+        """Tell whether a cursor is alive."""
+        return any(found() is not None for found in self.cursors)
 
     def is_in_use(self) -> bool:
         """Tell whether a transaction is open, a cursor alive, or the set-up changed for a while."""
-        return (
-            self.raw.in_transaction
-            or not self.reusable
-            or any(found() is not None for found in self.cursors)
-        )
+        return self.raw.in_transaction or not self.reusable or self.is_read()
 
     def clean(self) -> bool:
         """Close cursors and roll back; tell whether the connection may be leased again."""
         try:
-            for found in self.cursors:
-                if (cursor := found()) is not None:
-                    cursor.close()
-            self.cursors.clear()
+            self._close_cursors()
             if self.raw.in_transaction:
                 self.raw.rollback()
             # Only after the rollback, because CPython commits when this is set.
@@ -200,6 +240,19 @@ class Handle:
         except sqlite3.Error:
             self.reusable = False
         return self.reusable
+
+    def _close_cursors(self) -> None:
+        if not self.lock.acquire(blocking=False):
+            self.raw.interrupt()  # Because whoever waits for a row has lost the right to it.
+            self.lock.acquire()
+        try:
+            for found in self.cursors:
+                if (cursor := found()) is not None:
+                    cursor.close()
+        finally:
+            self.lock.release()
+        self.cursors.clear()
+        self.lock = threading.RLock()  # Lest closing these once more waits for the next lease.
 
     def close(self) -> None:
         """Close the connection."""
