@@ -191,11 +191,22 @@ DEEDS: dict[Deed, int] = {
     handovers.offer: 4,
     handovers.misuse: 10,
     handovers.reach: 2,
+    handovers.keep: 2,
 }
 
 
 #: What may be done between two rows of an iteration: SQLite refuses to write on an old snapshot.
-READING: list[Deed] = [read, relate, query, raw, iterate, visit, nobody, handovers.reach]
+READING: list[Deed] = [
+    read,
+    relate,
+    query,
+    raw,
+    iterate,
+    visit,
+    nobody,
+    handovers.reach,
+    handovers.keep,
+]
 
 
 def perform(scene: Scene, number: int) -> None:

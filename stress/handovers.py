@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from contextlib import closing
 
 from django.db import connections
 from django.db.models import Exists, Q, QuerySet
 from django.db.models.sql import Query
 
-from dsud import current_user_id
+from dsud import current_user_id, use_user
 from dsud.connections import alias_of
 from dsud.exceptions import WrongUser
 from stress.diary.models import Entry, Label, Marking
@@ -82,6 +83,27 @@ def reach(scene: Scene) -> int:
     else:
         scene.tally.leaked(f"handed over: {name}")
     return 1
+
+
+def keep(scene: Scene) -> int:
+    """Be somebody else while one's own rows are half-read, and go on reading."""
+    with (
+        closing(Entry.objects.order_by("-pk").iterator(chunk_size=2)) as rows,
+        connections[Entry.objects.db].cursor() as cursor,
+    ):
+        cursor.execute("SELECT text FROM diary_entry")
+        next(rows, None)
+        kept = {"iterator": lambda: next(rows, None), "kept cursor": cursor.fetchone}
+        name = scene.rng.choice(list(kept))
+        with use_user(scene.other().pk):
+            try:
+                row = kept[name]()
+            except WrongUser as error:
+                scene.tally.refused(error)
+            else:
+                if row is not None:
+                    scene.tally.leaked(f"handed over: {name}")
+    return 3
 
 
 OBJECTS: dict[str, Callable[[Entry], object]] = {

@@ -31,7 +31,7 @@ def _without_guards() -> None:
 
 def _without_cursor() -> None:
     """Let everybody reach every connection."""
-    guards.refuse_cursor = lambda connection: None
+    guards.refuse_cursor = lambda owner: None
 
 
 def _without_context() -> None:

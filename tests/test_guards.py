@@ -7,7 +7,8 @@ import contextlib
 import copy
 import importlib
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from django.contrib.auth.models import User
 from django.core import serializers
 from django.core.paginator import Paginator
 from django.db import connections, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import (
     Count,
     Exists,
@@ -31,6 +33,7 @@ from django.db.models import (
 from django.template import Context, Template
 
 from dsud import use_user
+from dsud.context import Activation, Block
 from dsud.exceptions import NoActiveUser, WrongUser
 from tests.notes.models import Note, Tag
 
@@ -463,6 +466,84 @@ def test_cursor__operators_may_name_an_alias_with_nobody_active(diaries: Diaries
     assert Note.objects.using(alias).get().text == "alice's note"
     with connections[alias].cursor() as cursor:
         assert cursor.execute("SELECT count(*) FROM notes_note").fetchone() == (1,)
+
+
+CURSOR_USES: dict[str, Callable[[CursorWrapper], object]] = {
+    "execute": lambda cursor: cursor.execute("DELETE FROM notes_note"),
+    "execute with parameters": lambda cursor: cursor.execute(
+        "DELETE FROM notes_note WHERE 1=%s", [1]
+    ),
+    "executemany": lambda cursor: cursor.executemany("DELETE FROM notes_note WHERE 1=%s", [[1]]),
+    "executescript": lambda cursor: cursor.executescript("DELETE FROM notes_note"),
+    "fetchone": lambda cursor: cursor.fetchone(),
+    "fetchmany": lambda cursor: cursor.fetchmany(),
+    "fetchmany of a size": lambda cursor: cursor.fetchmany(2),
+    "fetchall": lambda cursor: cursor.fetchall(),
+    "iteration": list,
+}
+
+
+@pytest.mark.parametrize("name", CURSOR_USES)
+def test_cursor__kept_from_alice_while_bob_is_active(diaries: Diaries, name: str) -> None:
+    with use_user(diaries.alice):
+        cursor = connections[f"user_{diaries.alice.pk}"].cursor()
+        cursor.execute("SELECT text FROM notes_note")
+        with use_user(diaries.bob), pytest.raises(WrongUser, match="A connection of user"):
+            CURSOR_USES[name](cursor)
+        with Block(Activation()), pytest.raises(NoActiveUser):
+            CURSOR_USES[name](cursor)
+        assert cursor.fetchall() == [("alice's note",)]
+    diaries.assert_untouched()
+
+
+def test_cursor__kept_by_an_operator_while_bob_is_active(diaries: Diaries) -> None:
+    cursor = connections[f"user_{diaries.alice.pk}"].cursor()
+    cursor.execute("SELECT text FROM notes_note")
+    with use_user(diaries.bob), pytest.raises(WrongUser):
+        cursor.fetchone()
+    assert cursor.fetchone() == ("alice's note",)
+
+
+ITERATORS: dict[str, Callable[[], Iterator[object]]] = {
+    "iterator": Note.objects.iterator,
+    "iterator of small chunks": lambda: Note.objects.iterator(chunk_size=1),
+    "iterator of values": lambda: Note.objects.values_list("text").iterator(),
+    "iterator that prefetches": lambda: Note.objects.prefetch_related("tags").iterator(
+        chunk_size=9
+    ),
+    "raw": lambda: Note.objects.raw("SELECT * FROM notes_note").iterator(),
+}
+
+
+@pytest.mark.parametrize("name", ITERATORS)
+def test_iterator__half_read_by_alice_while_bob_is_active(diaries: Diaries, name: str) -> None:
+    with use_user(diaries.alice):
+        Note.objects.create(text="alice's second note")
+        for step_in in (use_user(diaries.bob), Block(Activation())):
+            rows = ITERATORS[name]()
+            next(rows)
+            with step_in, pytest.raises((WrongUser, NoActiveUser)):
+                next(rows)
+        rows = ITERATORS[name]()
+        next(rows)
+        with use_user(diaries.alice):
+            assert len(list(rows)) == 1
+
+
+def test_aiterator__half_read_by_alice_while_bob_is_active(diaries: Diaries) -> None:
+    with use_user(diaries.alice):
+        Note.objects.create(text="alice's second note")
+
+    async def read() -> int:
+        async with use_user(diaries.alice), aclosing(Note.objects.aiterator()) as rows:
+            await anext(rows)
+            async with use_user(diaries.bob):
+                with pytest.raises(WrongUser, match="An iterator of notes"):
+                    await anext(rows)
+        async with use_user(diaries.alice):
+            return len([note async for note in Note.objects.aiterator()])
+
+    assert async_to_sync(read)() == 2
 
 
 # Equality

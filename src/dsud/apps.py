@@ -8,7 +8,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
 
 from dsud import asynchronous, collector, guards, transactions
-from dsud.connections import resolve_aliases_on_demand
+from dsud.connections import key_of_alias, resolve_aliases_on_demand
 from dsud.engines.base import ask_before_cursors, provide_missing_with
 
 
@@ -30,7 +30,7 @@ class DSUDConfig(AppConfig):
         transactions.install()
         collector.install()
         asynchronous.install()
-        ask_before_cursors(before_cursor)
+        ask_before_cursors(before_cursor, before_use=guards.refuse_cursor)
         checks.register_checks()
         switch.connect()
         history.connect()
@@ -41,5 +41,6 @@ class DSUDConfig(AppConfig):
 
 def before_cursor(connection: BaseDatabaseWrapper) -> None:
     """Refuse another user's database, and let the active user's join the open transaction."""
-    guards.refuse_cursor(connection)
-    transactions.join(connection)
+    if (owner := key_of_alias(connection.alias)) is not None:
+        guards.refuse_cursor(owner)
+        transactions.join(connection)

@@ -9,25 +9,29 @@ from contextlib import aclosing
 from asgiref.sync import SyncToAsync, sync_to_async
 from django.db.models import Model, QuerySet
 
-from dsud.context import unchanged
+from dsud.connections import key_of_alias
+from dsud.context import refuse_unless_active, unchanged
 from dsud.router import is_user_model
 
 Rows = AsyncGenerator[Model, None]
 
 
 def ask_in_thread(aiterator: Callable[..., Rows]) -> Callable[..., Rows]:
-    """Find out whose rows are meant before iterating.
+    """Find out whose rows are meant before iterating, and judge again before each further row.
 
     The router asks the request for its user, which takes queries, and the loop may make none.
     """
 
     @functools.wraps(aiterator)
     async def asking_first(self: QuerySet[Model], *args: object, **kwargs: object) -> Rows:
+        owner = None
         if is_user_model(self.model):
-            await sync_to_async(getattr)(self, "db")
+            owner = key_of_alias(await sync_to_async(getattr)(self, "db"))
         async with aclosing(aiterator(self, *args, **kwargs)) as rows:
             async for row in rows:
                 yield row
+                if owner is not None:
+                    refuse_unless_active(owner, what=f"An iterator of {self.model._meta.label}")
 
     return asking_first
 

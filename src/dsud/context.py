@@ -14,7 +14,7 @@ from django.db.models import Field, Model
 
 from dsud import stepwise
 from dsud.connections import alias_of, held, release
-from dsud.exceptions import InvalidUserKey, NoActiveUser
+from dsud.exceptions import InvalidUserKey, NoActiveUser, WrongUser
 from dsud.leases import AnyLease, Force
 
 P = ParamSpec("P")
@@ -147,6 +147,18 @@ def active_alias() -> str:
     if alias is None:
         raise NoActiveUser
     return alias
+
+
+def refuse_unless_active(owner: str, *, what: str) -> None:
+    """Raise ``WrongUser`` for what is one user's while another is active.
+
+    Raises ``NoActiveUser`` in the request of a visitor who is not logged in. Outside of requests
+    and blocks everything is allowed, because an operator's code names the alias itself.
+    """
+    if (activation := current_activation()) is not None and (active := activation.key()) != owner:
+        if active is None:
+            raise NoActiveUser
+        raise WrongUser(owner=owner, active=active, what=what)
 
 
 def current_user_id() -> UserId | None:

@@ -14,16 +14,16 @@ from django.db.models.fields import related_descriptors
 from django.db.models.sql import Query, UpdateQuery
 
 from dsud.connections import key_of_alias
-from dsud.context import active_key, current_activation, user_key
+from dsud.context import active_key, refuse_unless_active, user_key
 from dsud.exceptions import NoActiveUser, WrongUser
 from dsud.router import is_user_model, owner_of
 from dsud.stamps import STAMP, VALUES, Stamp, note, note_value, stamp
 
 if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models.sql.compiler import SQLCompiler
 
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
 
 ROWS_OF = "dsud_rows_of"
 
@@ -40,18 +40,9 @@ def refuse_foreign(instances: Iterable[object]) -> None:
 # Cursors: the net under everything
 
 
-def refuse_cursor(connection: BaseDatabaseWrapper) -> None:
-    """Refuse a cursor for a user's database while another user is active.
-
-    Outside of requests and blocks it is allowed, because an operator's code names the alias itself.
-    """
-    owner = key_of_alias(connection.alias)
-    if owner is not None and current_activation() is not None:
-        active = active_key()
-        if active is None:
-            raise NoActiveUser
-        if active != owner:
-            raise WrongUser(owner=owner, active=active, what="A connection")
+def refuse_cursor(owner: str) -> None:
+    """Refuse to make or use a cursor for a user's database while another user is active."""
+    refuse_unless_active(owner, what="A connection")
 
 
 # Queries: stamped when they are built, judged when they are compiled
@@ -138,7 +129,7 @@ def _guard_update(add: Callable[..., None]) -> Callable[..., None]:
     return noted
 
 
-# Results that a queryset keeps
+# Results that a queryset keeps, or has read half
 
 
 class Rows:
@@ -148,13 +139,9 @@ class Rows:
         if queryset is None:
             return self
         notes = queryset.__dict__
-        if ROWS_OF in notes and notes["_result_cache"] is not None and current_activation():
-            active = active_key()
-            if active is None:
-                raise NoActiveUser  # A visitor who is not logged in.
-            if notes[ROWS_OF] != active:
-                what = f"A queryset of {queryset.model._meta.label}"
-                raise WrongUser(owner=notes[ROWS_OF], active=active, what=what)
+        if ROWS_OF in notes and notes["_result_cache"] is not None:
+            label = queryset.model._meta.label
+            refuse_unless_active(notes[ROWS_OF], what=f"A queryset of {label}")
         try:
             return notes["_result_cache"]
         except KeyError:
@@ -168,6 +155,25 @@ class Rows:
             owner = key_of_alias(queryset.db)
             if owner is not None:
                 notes[ROWS_OF] = owner
+
+
+def _guard_iterator(iterator: Callable[..., Iterator[T]]) -> Callable[..., Iterator[T]]:
+    """Judge who is active again before each further row, because rows are read many at a time."""
+
+    @functools.wraps(iterator)
+    def judged(self: query.QuerySet[Model], *args: object, **kwargs: object) -> Iterator[T]:
+        rows = iterator(self, *args, **kwargs)
+        return _each_row(self, rows) if is_user_model(self.model) else rows
+
+    return judged
+
+
+def _each_row(queryset: query.QuerySet[Model], rows: Iterator[T]) -> Iterator[T]:
+    owner = key_of_alias(queryset.db)
+    for row in rows:
+        yield row
+        if owner is not None:
+            refuse_unless_active(owner, what=f"An iterator of {queryset.model._meta.label}")
 
 
 def _guard_db(db: property) -> property:
@@ -269,7 +275,8 @@ def install() -> None:
       compiled there.
     - ``Query.check_query_object_type`` and ``UpdateQuery.add_update_fields``: where an object
       given as a value becomes its primary key.
-    - ``QuerySet._result_cache``: what an evaluated queryset answers from.
+    - ``QuerySet._result_cache``: what an evaluated queryset answers from; ``iterator``, which a
+      ``RawQuerySet`` has, too.
     - ``prefetch_one_level`` and the functions that make related managers: looked up in their
       modules when they are called.
 
@@ -295,6 +302,8 @@ def _replaced() -> Iterator[tuple[object, str, Callable[..., object]]]:
     yield Query, "get_compiler", _guard_compiler
     yield Query, "check_query_object_type", _guard_lookup
     yield UpdateQuery, "add_update_fields", _guard_update
+    yield query.QuerySet, "iterator", _guard_iterator
+    yield query.RawQuerySet, "iterator", _guard_iterator
     yield query.QuerySet, "db", _guard_db
     yield query.QuerySet, "bulk_create", _guard_objects
     yield query.QuerySet, "bulk_update", _guard_objects

@@ -42,6 +42,9 @@ class BaseEngine(ABC):
     #: Called with the Django connection before it makes a cursor for a user's database; may refuse.
     before_cursor: ClassVar[Callable[[BaseDatabaseWrapper], None] | None] = None
 
+    #: Called with a user's key before a cursor for their database executes or fetches; may refuse.
+    before_cursor_use: ClassVar[Callable[[str], None] | None] = None
+
     def __init__(self, alias: str, settings: EngineSettings) -> None:
         self.alias = alias
         self.options = dict(settings.get("OPTIONS", {}))
@@ -138,6 +141,9 @@ def provide_missing_with(provide: Callable[[str], None]) -> None:
     BaseEngine.when_missing = staticmethod(provide)
 
 
-def ask_before_cursors(ask: Callable[[BaseDatabaseWrapper], None]) -> None:
-    """Tell the engines what to call before a cursor for a user's database is made."""
+def ask_before_cursors(
+    ask: Callable[[BaseDatabaseWrapper], None], *, before_use: Callable[[str], None]
+) -> None:
+    """Tell the engines what to call before a cursor for a user's database is made, and each use."""
     BaseEngine.before_cursor = staticmethod(ask)
+    BaseEngine.before_cursor_use = staticmethod(before_use)

@@ -11,6 +11,7 @@ from typing import Self
 
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
+from dsud.engines.base import BaseEngine
 from dsud.engines.sqlite.image import APPLICATION_ID, READ_IDENTITY
 from dsud.exceptions import UserDatabaseUnavailable
 
@@ -114,42 +115,54 @@ def unavailable(user_key: str, error: Exception) -> UserDatabaseUnavailable:
 
 
 class Cursor(SQLiteCursorWrapper):
-    """Django's cursor, at work in one thread at a time.
+    """Django's cursor, at work for its own user only, and in one thread at a time.
 
     Python crashes when a cursor is closed while another thread waits for its next row, as the pool
     may do to the rows of a cancelled request.
     """
 
     lock: threading.RLock
+    user_key: str
+
+    def _turn(self) -> threading.RLock:
+        """Return the lock to work under; raise when another user is active by now."""
+        if BaseEngine.before_cursor_use is not None:
+            BaseEngine.before_cursor_use(self.user_key)
+        return self.lock
 
     def execute(  # type: ignore[override]
         self, query: str, params: Iterable[object] | None = None
     ) -> Self:
-        with self.lock:
+        with self._turn():
             super().execute(query, params)
         return self
 
     def executemany(  # type: ignore[override]
         self, query: str, param_list: Iterable[Iterable[object]]
     ) -> Self:
-        with self.lock:
+        with self._turn():
             super().executemany(query, param_list)
         return self
 
+    def executescript(self, sql_script: str) -> Self:
+        with self._turn():
+            super().executescript(sql_script)
+        return self
+
     def fetchone(self) -> object:
-        with self.lock:
+        with self._turn():
             return super().fetchone()
 
     def fetchmany(self, size: int | None = None) -> list[object]:
-        with self.lock:
+        with self._turn():
             return super().fetchmany(self.arraysize if size is None else size)
 
     def fetchall(self) -> list[object]:
-        with self.lock:
+        with self._turn():
             return super().fetchall()
 
     def __next__(self) -> object:
-        with self.lock:
+        with self._turn():
             return super().__next__()
 
     def close(self) -> None:
@@ -215,7 +228,7 @@ class Handle:
     def cursor(self) -> Cursor:
         """Make a cursor and remember it, because a half-read one outlives a rollback."""
         cursor = self.raw.cursor(factory=Cursor)
-        cursor.lock = self.lock
+        cursor.lock, cursor.user_key = self.lock, self.user_key
         if len(self.cursors) > TRACKED_CURSORS:
             self.cursors = [found for found in self.cursors if found() is not None]
         self.cursors.append(weakref.ref(cursor))
