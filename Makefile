@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+NAME ?=
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 # Django 6.0 and later do not run on Python 3.11.
 DJANGO ?= $(if $(filter 3.11,$(PYTHON_VERSION)),52,61)
@@ -16,14 +17,14 @@ INSTALLED := $(VENV)/.installed-django$(DJANGO)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test coverage stress lint format types layers docs clean
+.PHONY: help demo test coverage stress bench django-suite lint format types layers docs clean
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  PYTHON=python3.13   the interpreter to use (3.11 or newer)"
 	@echo "  DJANGO=52|60|61     the Django to use (now $(DJANGO))"
-	@echo "  ARGS='-k router'    further arguments for pytest, or for stress"
+	@echo "  ARGS='-k router'    further arguments for pytest, stress or django-suite"
 	@echo "  PORT=8000           where the demo listens"
 
 demo: $(INSTALLED) ## Serve the example site with sample users on 127.0.0.1.
@@ -40,6 +41,12 @@ coverage: $(INSTALLED) $(VENV)/.with-test ## Run the test suite and report which
 
 stress: $(INSTALLED) ## Try to make one user's rows reach another, a million times (minutes).
 	$(RUN) -m stress $(ARGS)
+
+django-suite: $(INSTALLED) ## Run Django's own tests with Django's SQLite backend and with ours, and compare.
+	$(RUN) -m django_suite $(ARGS)
+
+bench: $(INSTALLED) ## Measure what dsud costs beside its alternatives; NAME=tests picks one.
+	$(RUN) -m benchmarks $(NAME) $(ARGS)
 
 lint: $(VENV)/.with-lint ## Check style and formatting.
 	$(RUN) -m ruff check .
@@ -63,7 +70,7 @@ docs: $(INSTALLED) $(VENV)/.with-docs ## Build the documentation into docs/_buil
 clean: ## Remove everything that make has made, the demo's data too.
 	rm -rf $(VENV) docs/_build example/data build dist htmlcov .coverage .coverage.*
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find src tests stress example docs -type d -name __pycache__ -prune -exec rm -rf {} +
+	find src tests stress django_suite example docs -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(MADE):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

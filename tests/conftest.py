@@ -1,7 +1,9 @@
 """Fixtures that every test may use."""
 
 import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from django.conf import settings
@@ -11,11 +13,17 @@ from django.contrib.auth.models import User
 from dsud import engines
 from dsud.connections import release
 from dsud.context import _active
+from dsud.engines.scratch import scratch
 from dsud.leases import Force
 from dsud.pool import pool
 
 #: Templates of user databases by schema, as a process keeps them in memory.
 _images: dict[str, bytes] = {}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let tests put user databases where they put everything."""
+    scratch.allow(Path(tempfile.gettempdir()))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -3,9 +3,12 @@
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import pytest_django
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.core.signals import request_finished, request_started
 from django.db import connections, transaction
 from django.db.backends.base.base import RAN_DB_VERSION_CHECK
@@ -272,3 +275,18 @@ def test_temporary__is_known_to_this_thread_only_and_gone_afterwards(tmp_path) -
         connections["dsud_template"]
     assert pool.leased == 0
     assert wrapper.connection is None
+
+
+def test_settings__that_name_another_engine_part_from_its_connections(
+    alice: User, location: Path, settings: pytest_django.Settings
+) -> None:
+    alias = alias_of(user_key(alice))
+    before = connections[alias]
+    settings.USER_DATABASES = {
+        "default": {"ENGINE": "tests.flat_engine", "LOCATION": location.parent / "flat"}
+    }
+    after = connections[alias]
+    assert (type(before).__module__, type(after).__module__) == (
+        "dsud.engines.sqlite.base",
+        "tests.flat_engine.base",
+    )

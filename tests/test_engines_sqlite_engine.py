@@ -16,6 +16,7 @@ from django.contrib.auth.models import User
 from django.db import connections
 
 from dsud import engines, provisioning
+from dsud.conf import conf
 from dsud.connections import alias_of, release
 from dsud.context import use_user
 from dsud.engines.sqlite import Engine, image
@@ -132,9 +133,14 @@ def test_engine__setting_that_cannot_be_used(
 
 
 def test_engine__default_location_is_beside_the_project(settings: pytest_django.Settings) -> None:
-    assert engines.engine().location == live_settings.BASE_DIR / "user_databases"
+    assert built().location == live_settings.BASE_DIR / "user_databases"
     settings.BASE_DIR = Path("/elsewhere")
-    assert engines.engine().location == Path("/elsewhere/user_databases")
+    assert built().location == Path("/elsewhere/user_databases")
+
+
+def built() -> engines.BaseEngine:
+    """Build the engine as a site does, which tests do not use."""
+    return engines.build("default", conf.USER_DATABASES)
 
 
 def test_engine__without_base_dir_there_is_no_default(settings: pytest_django.Settings) -> None:
@@ -151,7 +157,7 @@ def test_engine__is_built_once(location: Path) -> None:
 
 
 @pytest.fixture
-def database(db: None, location: Path) -> Path:
+def database(transactional_db: None, location: Path) -> Path:
     """Make the database of user 7, who is registered, and return its path."""
     make("7")
     return path_of("7")
@@ -199,7 +205,7 @@ def test_open__file_that_goes_away_in_between_is_not_made_anew(
     gone = database.with_name("gone.sqlite3")
     before = tree(location)
     with (
-        mock.patch.object(engines.engine(), "path_of", return_value=gone),
+        mock.patch.object(engines.engine(), "_live", return_value=gone),
         pytest.raises(UserDatabaseUnavailable) as caught,
     ):
         read()
@@ -425,7 +431,6 @@ def test_options__defaults(db: None, options: Callable[..., sqlite3.Connection])
     assert pragma(raw, "foreign_keys") == 1
     assert pragma(raw, "secure_delete") == 1
     assert pragma(raw, "mmap_size") == 0
-    assert pragma(raw, "trusted_schema") == 0
     with pytest.raises(sqlite3.OperationalError, match="too many attached databases"):
         raw.execute("ATTACH ':memory:' AS other")
     assert connections[alias_of("7")].transaction_mode == "IMMEDIATE"

@@ -56,7 +56,9 @@ def test_insert__key_to_a_shared_row_that_there_is_not(location: object, alice: 
             _ = Loan.objects.get().book
 
 
-def test_insert__keys_inside_the_database_are_checked(location: object, alice: User) -> None:
+def test_insert__keys_inside_the_database_are_checked(
+    location: object, transactional_db: None, alice: User
+) -> None:
     with use_user(alice):
         assert references("notes_note_tags", alice) == ["notes_note", "notes_tag"]
         with pytest.raises(IntegrityError, match=r"^FOREIGN KEY constraint failed$"):
@@ -101,7 +103,9 @@ def test_rebuild__in_a_database_with_rows_keeps_them(evolving: None) -> None:
 
 
 @isolate_apps("tests.library")
-def test_editor__leaves_the_fields_as_they_were(location: object, alice: User) -> None:
+def test_editor__leaves_the_fields_as_they_were(
+    location: object, transactional_db: None, alice: User
+) -> None:
     class Review(models.Model):
         reader = models.ForeignKey(User, on_delete=models.DO_NOTHING)
         free = models.ForeignKey(

@@ -129,7 +129,7 @@ def deferred(d: Diaries) -> Note:
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_object__of_alice_while_bob_is_active(diaries: Diaries, name: str) -> None:
-    with use_user(diaries.bob), pytest.raises(WrongUser):
+    with use_user(diaries.bob), pytest.raises(WrongUser), transaction.atomic():
         OBJECTS[name](diaries)
     diaries.assert_untouched()
 
@@ -241,7 +241,7 @@ def with_query(pickled: bytes) -> QuerySet[Note]:
 def test_queryset__built_for_alice_and_evaluated_for_bob(diaries: Diaries, name: str) -> None:
     with use_user(diaries.alice):
         queryset = Note.objects.order_by("pk") if "union" not in name else Note.objects.all()
-    with use_user(diaries.bob), pytest.raises(WrongUser):
+    with use_user(diaries.bob), pytest.raises(WrongUser), transaction.atomic():
         QUERYSETS[name](queryset)
     diaries.assert_untouched()
 
@@ -272,7 +272,7 @@ def test_queryset__evaluated_for_alice_is_not_answered_from_for_bob(
     with use_user(diaries.alice):
         queryset = Note.objects.all()
         assert len(queryset) == 1
-    with use_user(diaries.bob), pytest.raises(WrongUser):
+    with use_user(diaries.bob), pytest.raises(WrongUser), transaction.atomic():
         QUERYSETS[name](queryset)
 
 
@@ -435,7 +435,7 @@ VALUES: dict[str, Callable[[Diaries], object]] = {
 
 @pytest.mark.parametrize("name", VALUES)
 def test_value__of_alice_in_a_query_of_bob(diaries: Diaries, name: str) -> None:
-    with use_user(diaries.bob), pytest.raises(WrongUser):
+    with use_user(diaries.bob), pytest.raises(WrongUser), transaction.atomic():
         VALUES[name](diaries)
     diaries.assert_untouched()
 

@@ -53,9 +53,23 @@ def test_write__leaves_alone_what_it_must() -> None:
 
 def test_write__changing_a_row_takes_one_statement() -> None:
     registry.write("7", state=State.PENDING)
-    with CaptureQueriesContext(connections["default"]) as queries:
+    statements = []
+
+    def record(execute, sql, *args):
+        statements.append(sql)
+        return execute(sql, *args)
+
+    with connections["default"].execute_wrapper(record):
         registry.write("7", unless=State.DELETED, state=State.READY)
-    assert len(queries) == 1
+    assert len(statements) == 1
+
+
+def test_registry__does_not_count_among_a_projects_queries() -> None:
+    with CaptureQueriesContext(connections["default"]) as queries:
+        registry.write("7", state=State.READY)
+        registry.state_of("7")
+        registry.mark_deleted("7")
+    assert len(queries) == 0
 
 
 def test_row__is_unique() -> None:
@@ -84,3 +98,30 @@ def test_any_ready() -> None:
 def test_longest_key__has_room() -> None:
     registry.write("x" * 240, state=State.READY)
     UserDatabase.objects.get().full_clean()
+
+
+def test_put__makes_a_row_or_changes_it_in_one_statement() -> None:
+    statements = []
+
+    def record(execute, sql, *args):
+        statements.append(sql)
+        return execute(sql, *args)
+
+    with connections["default"].execute_wrapper(record):
+        registry.put("7", state=State.PENDING)
+        made = UserDatabase.objects.get()
+        registry.put("7", state=State.READY, schema="abc")
+    changed = UserDatabase.objects.get()
+    assert len([sql for sql in statements if not sql.startswith("SELECT")]) == 2
+    assert (made.state, made.schema, made.migrated) == ("pending", "", None)
+    assert (changed.state, changed.schema) == ("ready", "abc")
+    assert (changed.pk, changed.created) == (made.pk, made.created)
+    assert made.created is not None
+
+
+def test_put__where_the_database_has_no_such_statement(monkeypatch) -> None:
+    features = connections["default"].features
+    monkeypatch.setattr(features, "supports_update_conflicts_with_target", False)
+    registry.put("7", state=State.PENDING)
+    registry.put("7", state=State.READY)
+    assert UserDatabase.objects.get().state == "ready"

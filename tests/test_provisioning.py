@@ -637,22 +637,18 @@ def test_commit__connection_goes_on_with_the_published_file(location: Path) -> N
     assert texts(user) == ["before", "after"]
 
 
-def test_commit__in_a_test_case_keeps_the_order_that_django_counts_on(location: Path) -> None:
-    atomics = TestCase._enter_atomics() if hasattr(TestCase, "_enter_atomics") else None
-    assert atomics is not None
+def test_sign_up__in_a_test_case_waits_for_no_commit(location: Path) -> None:
+    atomics = TestCase._enter_atomics()
     try:
-        transaction.on_commit(lambda: None)
-        with TestCase.captureOnCommitCallbacks() as callbacks:
+        with TestCase.captureOnCommitCallbacks(execute=True) as callbacks:
             user = sign_up()
             write(user, "x")
-        named = [getattr(each, "__wrapped__", each) for each in callbacks]
-        assert [getattr(each, "__name__", type(each).__name__) for each in named] == [
-            "provide_after_sign_up",
-            "complete",
-        ]
+            User.objects.get(pk=user.pk).delete()
+        assert callbacks == []
     finally:
         TestCase._rollback_atomics(atomics)
     assert not engines.engine().exists(str(user.pk))
+    assert engines.engine().staged_here(str(user.pk)) is None
 
 
 # Together

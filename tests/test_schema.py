@@ -240,15 +240,16 @@ def test_template__receivers_of_post_migrate_do_no_harm() -> None:
             assert Note.objects.count() == 0
 
 
+@pytest.mark.django_db(transaction=True)
 def test_template__migration_that_fails_leaves_none(
     location: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(settings: dict[str, object]) -> None:
         raise ZeroDivisionError
 
-    user = User.objects.create(username="alice")
     with monkeypatch.context() as patch:
         patch.setattr(schema, "migrate_template", fail)
+        user = User.objects.create(username="alice")
         with use_user(user), pytest.raises(ZeroDivisionError):
             Note.objects.count()
     assert not any(name.startswith(schema.fingerprint()) for name in templates(location))
@@ -259,6 +260,7 @@ def test_template__migration_that_fails_leaves_none(
 # Migrating and asking
 
 
+@pytest.mark.django_db(transaction=True)
 def test_migrate__as_the_user_and_back(settings: pytest_django.Settings) -> None:
     install(settings, "evolving")
     from tests.evolving.models import Shelf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import suppress
 from unittest import mock
 
 import pytest
@@ -16,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from dsud import current_user_id, use_user
+from dsud.exceptions import WrongUser
 from dsud.pool import pool
 from tests.library.models import Book
 from tests.notes.models import Note, Tag
@@ -366,3 +368,21 @@ def test_install__is_idempotent() -> None:
     before = Atomic.__enter__, connection.on_commit.__func__
     transactions.install()
     assert (Atomic.__enter__, connection.on_commit.__func__) == before
+
+
+def test_atomic__error_before_the_first_cursor_of_an_inner_block(users: tuple[User, User]) -> None:
+    alice, bob = users
+    with use_user(alice):
+        notes = Note.objects.all()
+    with use_user(bob), transaction.atomic():
+        write("kept")
+        with pytest.raises(WrongUser), transaction.atomic():
+            Book.objects.create(title="lost")
+            notes.update(text="alice's rows, judged before any cursor is made")
+        with transaction.atomic():
+            Book.objects.create(title="lost, too")
+            with suppress(WrongUser):
+                notes.update(text="x")
+        write("kept, too")
+    with use_user(bob):
+        assert both() == (["kept", "kept, too"], ["kept", "kept, too"])

@@ -1,7 +1,7 @@
 """What people see of their own notes, and that they see nothing of anybody else's."""
 
 from django.contrib.auth.models import User
-from django.test import TestCase
+from django.test import TestCase, tag
 from django.urls import reverse
 
 
@@ -21,6 +21,7 @@ class NotesTests(TestCase):
         response = self.client.get("/", query)
         return [note.title for note in response.context["note_list"]]
 
+    @tag("isolation")
     def test_list__shows_the_notes_of_the_one_who_is_logged_in(self) -> None:
         self.write(self.alice, "Soup")
         self.write(self.bob, "Bike")
@@ -28,6 +29,7 @@ class NotesTests(TestCase):
         self.assertEqual(self.titles(self.alice), ["Soup"])
         self.assertEqual(self.titles(self.bob), ["Bike"])
 
+    @tag("isolation")
     def test_detail__same_address_is_another_note_for_another_user(self) -> None:
         self.write(self.alice, "Soup")
         self.write(self.bob, "Bike")
@@ -36,6 +38,7 @@ class NotesTests(TestCase):
         self.client.force_login(self.alice)
         self.assertContains(self.client.get("/notes/1/"), "Soup")
 
+    @tag("isolation")
     def test_detail__of_a_note_that_only_another_user_has(self) -> None:
         self.write(self.alice, "Soup")
         self.client.force_login(self.bob)

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from dsud import asynchronous, collector, guards, transactions
 from dsud.connections import key_of_alias, resolve_aliases_on_demand
 from dsud.engines.base import ask_before_cursors, provide_missing_with
+from dsud.engines.scratch import scratch
 
 
 class DSUDConfig(AppConfig):
@@ -24,6 +25,7 @@ class DSUDConfig(AppConfig):
         # Not before, because they import models.
         from dsud import checks, history, lifecycle, provisioning, switch
 
+        scratch.remember_configured()
         resolve_aliases_on_demand()
         provide_missing_with(provisioning.provide)
         guards.install()

@@ -76,6 +76,9 @@ class Conf:
     #: Users whom the test runner enrols with their databases: arguments of ``create_user``.
     USER_SQLITE_DB_MANAGER_TEST_USER_DETAILS = Setting[Sequence[Mapping[str, object]]](list)
 
+    #: Whether somebody stands in where a test has nobody active; see dsud.testing.
+    DSUD_TEST_AMBIENT_USER = Setting[bool](lambda: True)
+
     @classmethod
     def names(cls) -> list[str]:
         """Return the name of every setting."""

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
-from django.core.signals import request_finished
+from django.core.signals import request_finished, setting_changed
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
@@ -85,6 +85,11 @@ class KeptAliases(threading.local):
                 if self._drop(old):
                     return
 
+    def drop_unused(self) -> None:
+        """Drop all that nobody uses at the moment."""
+        for alias in list(self._aliases):
+            self._drop(alias)
+
     def _drop(self, alias: str) -> bool:
         if hasattr(connections._connections, alias):  # type: ignore[attr-defined]
             if connections[alias].connection is not None or connections[alias].in_atomic_block:
@@ -112,7 +117,7 @@ def resolve_aliases_on_demand() -> None:
 def temporary(alias: str, settings: Mapping[str, object]) -> Iterator[BaseDatabaseWrapper]:
     """Reach a database of the engine that is no user's, under an alias only this thread knows."""
     complete = _complete(settings)
-    wrapper = load_backend(engines.engine().backend).DatabaseWrapper(complete, alias)
+    wrapper = load_backend(str(complete["ENGINE"])).DatabaseWrapper(complete, alias)
     connections[alias] = wrapper
     try:
         yield wrapper
@@ -140,3 +145,13 @@ def release_after_request(**kwargs: object) -> None:
 
 
 request_finished.connect(release_after_request, dispatch_uid="dsud.connections.release")
+
+
+def forget_connections(*, setting: str, **kwargs: object) -> None:
+    """Part from Django's connections when a setting says that another engine makes them."""
+    if setting == "USER_DATABASES":
+        release()
+        _kept.drop_unused()
+
+
+setting_changed.connect(forget_connections, dispatch_uid="dsud.connections.forget_connections")

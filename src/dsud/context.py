@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
-from typing import ParamSpec, TypeAlias, TypeVar, cast
+from typing import ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
@@ -134,15 +134,43 @@ def current_activation() -> Activation | None:
     return None if entry is None else entry.activation
 
 
+class StandIn(Protocol):
+    """Who is taken for the active user where nobody is: in tests only, never in production."""
+
+    def activation(self) -> Activation | None:
+        """Return who stands in, or None when nobody does."""
+
+    def alias_for(self, model: type[Model], row: Model | None) -> str | None:
+        """Return the alias where the router sends a user model, or None to raise ``NoActiveUser``."""
+
+
+#: Set by what runs tests; a request, or a thread that a test starts, has none.
+stand_in: ContextVar[StandIn | None] = ContextVar("dsud_stand_in", default=None)
+
+
+def _acting() -> Activation | None:
+    """Return what is active, or stands in."""
+    activation = current_activation()
+    if activation is None and (standing := stand_in.get()) is not None:
+        return standing.activation()
+    return activation
+
+
 def active_key() -> str | None:
     """Return the key of the active user, or None when nobody is active."""
+    activation = _acting()
+    return None if activation is None else activation.key()
+
+
+def entered_key() -> str | None:
+    """Return the key of the active user, or None; who stands in for one in a test does not count."""
     activation = current_activation()
     return None if activation is None else activation.key()
 
 
 def active_alias() -> str:
     """Return the alias of the active user's connection; raise ``NoActiveUser`` without one."""
-    activation = current_activation()
+    activation = _acting()
     alias = None if activation is None else activation.alias()
     if alias is None:
         raise NoActiveUser
@@ -175,6 +203,20 @@ class unchanged:  # noqa: N801, because it reads as a phrase
 
     def __exit__(self, *raised: object) -> None:
         _active.set(self._before)
+
+
+class outside:  # noqa: N801, because it reads as a phrase
+    """Have nobody active for a block, and nobody stand in, as at the start of a request."""
+
+    def __enter__(self) -> None:
+        self._before = _active.get(), stand_in.get()
+        _active.set(None)
+        stand_in.set(None)
+
+    def __exit__(self, *raised: object) -> None:
+        active, standing = self._before
+        _active.set(active)
+        stand_in.set(standing)
 
 
 class Block:

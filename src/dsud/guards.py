@@ -14,7 +14,7 @@ from django.db.models.fields import related_descriptors
 from django.db.models.sql import Query, UpdateQuery
 
 from dsud.connections import key_of_alias
-from dsud.context import active_key, refuse_unless_active, user_key
+from dsud.context import entered_key, refuse_unless_active, user_key
 from dsud.exceptions import NoActiveUser, WrongUser
 from dsud.router import is_user_model, owner_of
 from dsud.stamps import STAMP, VALUES, Stamp, note, note_value, stamp
@@ -32,7 +32,7 @@ def refuse_foreign(instances: Iterable[object]) -> None:
     """Raise ``WrongUser`` when an instance is another user's than the active one's."""
     for instance in instances:
         if isinstance(instance, Model) and (owner := owner_of(instance)) is not None:
-            active = active_key()
+            active = entered_key()
             if active is not None and owner != active:
                 raise WrongUser(owner=owner, active=active, what=f"A {instance._meta.label}")
 
@@ -232,10 +232,11 @@ def _guard_prefetch(prefetch: Callable[..., object]) -> Callable[..., object]:
     @functools.wraps(prefetch)
     def refusing(instances: list[Model], prefetcher: object, lookup: object, level: int) -> object:
         owners = {owner_of(instance) or "nobody" for instance in instances}
-        users = instances and isinstance(instances[0], get_user_model())
-        if users and _leads_to_user_model(prefetcher):
+        # In this order, because where no user model is met there may be no model of users either.
+        leads = instances and _leads_to_user_model(prefetcher)
+        if leads and isinstance(instances[0], get_user_model()):
             owners = {user_key(instance) for instance in instances}
-            owners |= {key for key in [active_key()] if key is not None}
+            owners |= {key for key in [entered_key()] if key is not None}
         if len(owners) > 1:
             first, second, *_ = sorted(owners)
             raise WrongUser(owner=first, active=second, what="A prefetch over several users")

@@ -12,7 +12,7 @@ from django.db.models import Model
 from django.db.models.signals import post_delete, post_save, pre_save
 
 from dsud import models as registry
-from dsud import provisioning
+from dsud import provisioning, transactions
 from dsud.conf import FIRST_USE, SIGN_UP, conf
 from dsud.context import user_key
 from dsud.engines import engine
@@ -65,6 +65,9 @@ def expect_database(
     if not created or using != DEFAULT_DB_ALIAS or getattr(instance._state, _EXTENDS, False):
         return
     key = user_key(instance)
+    if transactions.is_of_a_test():
+        _sign_up_in_test(key, registers=not raw)
+        return
     if raw:
         # A fixture brings rows in any order, those of the registry too: judged when all are there.
         _on_commit(expect_database_of_loaded_user, key)
@@ -73,13 +76,30 @@ def expect_database(
     earlier = registry.state_of(key)
     at_sign_up = SIGN_UP in conf.DSUD_PROVISION
     if at_sign_up:
-        registry.write(key, state=State.PENDING, schema="", last_error="")
+        registry.put(key, state=State.PENDING, schema="", last_error="")
     else:
         registry.rows(key).delete()
     if engine().exists(key):
         _part_from_earlier_user(key, deleted=earlier == State.DELETED)
     if at_sign_up:
         _on_commit(provisioning.provide_after_sign_up, key)
+
+
+def _sign_up_in_test(key: str, *, registers: bool) -> None:
+    """Make the database at once, because nothing is committed in a test.
+
+    It is the test's own: one that is in its place stays, because the earlier user comes back.
+    """
+    provisioning.abandon(key)
+    at_sign_up = SIGN_UP in conf.DSUD_PROVISION
+    if at_sign_up or engine().exists(key):
+        provisioning.sign_up_in_test(key)
+    if not registers:
+        return  # A fixture brings the rows of the registry itself, or does without.
+    if at_sign_up:
+        provisioning.register_new(key)
+    else:
+        registry.rows(key).delete()
 
 
 def _part_from_earlier_user(key: str, *, deleted: bool) -> None:
@@ -128,6 +148,8 @@ def delete_with_user(*, instance: Model, using: str | None, **kwargs: object) ->
         return
     key = user_key(instance)
     registry.mark_deleted(key)
+    if transactions.is_of_a_test():
+        return
     # Robust, because one file that cannot be moved must not keep those of other users in place.
     transaction.on_commit(_with_key(delete, key), using=DEFAULT_DB_ALIAS, robust=True)
 

@@ -116,6 +116,8 @@ def _is_user(key: str) -> bool:
 def _make_now_or_at_commit(key: str) -> bool:
     """Make a database unless there is one; tell which."""
     with _disk_errors_typed(key):
+        if transactions.is_of_a_test():
+            return _stage_for_test(key)
         if transaction.get_connection(DEFAULT_DB_ALIAS).in_atomic_block:
             return _stage_until_commit(key)
         return _make(key)
@@ -189,14 +191,21 @@ def register(key: str, *, current: bool) -> bool:
 
     Tell whether that was done: a database that is registered as deleted stays so.
     """
-    return registry.write(
-        key,
-        unless=State.DELETED,
-        state=State.READY,
-        schema=schema.fingerprint() if current else "",
-        last_error="",
-        migrated=timezone.now(),
-    )
+    return registry.write(key, unless=State.DELETED, **_ready(current=current))
+
+
+def register_new(key: str) -> None:
+    """Record that the database of a new user is ready, whatever became of an earlier one's."""
+    registry.put(key, **_ready(current=True))
+
+
+def _ready(*, current: bool) -> dict[str, object]:
+    return {
+        "state": State.READY,
+        "schema": schema.fingerprint() if current else "",
+        "last_error": "",
+        "migrated": timezone.now(),
+    }
 
 
 # Inside a transaction of ``default``
@@ -287,13 +296,37 @@ def _stage_until_commit(key: str, *, replaces: bool = False) -> bool:
 def _on_commit_first(callback: Callable[[], None]) -> None:
     """Have it run before other callbacks, because one that fails takes those behind it along.
 
-    ``run_on_commit`` has been the list of callbacks since Django 1.9. Inside a ``TestCase``
-    nothing is committed, and ``captureOnCommitCallbacks`` counts on their order.
+    ``run_on_commit`` has been the list of callbacks since Django 1.9.
     """
     connection = transaction.get_connection(DEFAULT_DB_ALIAS)
     transaction.on_commit(callback, using=DEFAULT_DB_ALIAS)
-    if not any(block._from_testcase for block in connection.atomic_blocks):
-        connection.run_on_commit.insert(0, connection.run_on_commit.pop())
+    connection.run_on_commit.insert(0, connection.run_on_commit.pop())
+
+
+# Inside a ``TestCase``
+
+
+def _stage_for_test(key: str, *, replaces: bool = False) -> bool:
+    """Make a database that nobody else ever reaches, until the block it is made in is rolled back.
+
+    No callback waits for a commit, because there is none, and a test may count them.
+    """
+    if not replaces and engine().exists(key):
+        return False
+    with ExitStack() as held:
+        staged = engine().stage_for_test(key, prepare())
+        held.callback(staged.discard)
+        birth = Birth(key, staged, held=held.pop_all(), replaces=replaces)
+    _births.of[key] = birth
+    transactions.undo_with_block(birth.abandon)
+    user_database_provisioned.send(sender=None, user_key=key)
+    return True
+
+
+def sign_up_in_test(key: str) -> None:
+    """Have a user of a test start with an empty database, whoever had the key in another test."""
+    with _disk_errors_typed(key):
+        _stage_for_test(key, replaces=True)
 
 
 def _reopen_at_next_use(key: str) -> None:

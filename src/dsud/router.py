@@ -14,7 +14,7 @@ from django.db.models import Model
 
 from dsud.conf import conf
 from dsud.connections import alias_of, key_of_alias
-from dsud.context import active_alias, active_key, current_activation, user_key
+from dsud.context import active_alias, active_key, current_activation, stand_in, user_key
 from dsud.exceptions import WrongUser
 
 M = TypeVar("M", bound=type[Model])
@@ -134,8 +134,12 @@ def _database_for(model: type[Model], instance: object, *, reads: bool) -> str |
     if not _is_user_model(model):
         # Because Django would look for the shared row where the related user row is.
         return None if owner is None else DEFAULT_DB_ALIAS
-    if owner is not None and reads and current_activation() is None:
-        return alias_of(owner)  # Outside of requests, a row in hand is read where it came from.
+    if current_activation() is None:
+        if owner is not None and reads:
+            return alias_of(owner)  # Outside of requests, a row in hand is read where it came from.
+        standing = stand_in.get()
+        if standing is not None and (alias := standing.alias_for(model, row)) is not None:
+            return alias
     alias = active_alias()
     if row is not None:
         owner = owner or _key_of_user(row)

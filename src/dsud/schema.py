@@ -69,8 +69,10 @@ def _definitions(models: list[type[Model]]) -> list[str]:
     """Return the statements that make the tables, which say what matters and nothing else."""
     if not models:
         return []
-    # Spelt so, because Django never closes what it calls ":memory:".
-    with temporary(TEMPLATE_ALIAS, {"NAME": "file::memory:"}) as connection:
+    # Django's own SQLite, whatever the engine is, because it only spells the tables.
+    # The name is spelt so, because Django never closes what it calls ":memory:".
+    spelling = {"ENGINE": "django.db.backends.sqlite3", "NAME": "file::memory:"}
+    with temporary(TEMPLATE_ALIAS, spelling) as connection:
         with connection.schema_editor(collect_sql=True) as editor:
             for model in models:
                 if model._meta.can_migrate(connection) and not model._meta.auto_created:

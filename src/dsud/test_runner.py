@@ -1,4 +1,4 @@
-"""The test runner of the guide: user databases in a directory of its own, and test users enrolled."""
+"""The test runner of the guide, and what a project's own runner takes from it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from django.db import DEFAULT_DB_ALIAS
 from django.test import runner
 
-from dsud import testing
+from dsud.engines.scratch import scratch
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     OldConfig: TypeAlias = list[tuple[BaseDatabaseWrapper, str, bool]]
+    Runner = runner.DiscoverRunner
+else:
+    Runner = object
 
 
 def init_worker(counter: Synchronized[int], *args: object, **kwargs: object) -> None:
@@ -25,8 +28,10 @@ def init_worker(counter: Synchronized[int], *args: object, **kwargs: object) -> 
     Django 1.9, because spawned workers import it. If it goes, parallel runs fail at once.
     """
     runner._init_worker(counter, *args, **kwargs)  # type: ignore[attr-defined]
-    testing.TestDirectory.of_worker(runner._worker_id).enter()  # type: ignore[attr-defined]
-    testing.enrol_users()
+    from dsud import testing  # Because spawned workers import this module before Django is set up.
+
+    testing.install()
+    testing.start_afresh()
 
 
 class UserDatabaseParallelTestSuite(runner.ParallelTestSuite):
@@ -35,33 +40,47 @@ class UserDatabaseParallelTestSuite(runner.ParallelTestSuite):
     init_worker = init_worker
 
 
-class UserSQLiteDBManagerTestRunner(runner.DiscoverRunner):
-    """Run tests on user databases of their own; those in production are out of reach."""
+class UserDatabaseRunnerMixin(Runner):
+    """What a runner needs for user databases; put it before the runner in the list of bases."""
 
     parallel_test_suite = UserDatabaseParallelTestSuite
+    _enrols = False
 
     def setup_test_environment(self, **kwargs: object) -> None:
-        """Redirect user databases before the first connection is made."""
+        """Have tests treat user databases as they treat ``default``."""
+        from dsud import testing
+
         super().setup_test_environment(**kwargs)
-        self._directory = testing.TestDirectory.make()
-        self._directory.enter()
+        testing.install()
 
     def setup_databases(self, **kwargs: object) -> OldConfig:
         """Set up Django's databases and enrol the test users."""
+        from dsud import provisioning, testing
+
         config = super().setup_databases(**kwargs)
         aliases = cast("Collection[str] | None", kwargs.get("aliases"))
         self._enrols = aliases is None or DEFAULT_DB_ALIAS in aliases
         if self._enrols:
-            testing.enrol_users()
+            provisioning.prepare()  # Once, before workers are forked.
+            testing.start_afresh()
         return config
 
     def teardown_databases(self, old_config: OldConfig, **kwargs: object) -> None:
         """Withdraw the test users, because a database that is kept would keep them, too."""
+        from dsud import testing
+
         if self._enrols:
             testing.withdraw_users()
         super().teardown_databases(old_config, **kwargs)
 
     def teardown_test_environment(self, **kwargs: object) -> None:
         """Remove the user databases of the run."""
-        self._directory.leave()
+        from dsud import testing
+
+        testing.uninstall()
         super().teardown_test_environment(**kwargs)
+        scratch.remove()
+
+
+class UserSQLiteDBManagerTestRunner(UserDatabaseRunnerMixin, runner.DiscoverRunner):
+    """Run tests on user databases of their own; those in production are out of reach."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import TypeAlias
 
@@ -13,7 +14,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import Atomic
 
 from dsud.connections import key_of_alias, release
-from dsud.context import Activation, Block, active_key, current_activation
+from dsud.context import Activation, Block, active_key, current_activation, stand_in
 from dsud.leases import Force
 
 Raised: TypeAlias = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
@@ -31,9 +32,20 @@ UNNAMED = Unnamed(DEFAULT_DB_ALIAS)
 class Level:
     """An open block on ``default``, and the blocks of the user databases that joined it."""
 
-    def __init__(self, atomic: Atomic) -> None:
+    def __init__(self, atomic: Atomic, around: Level | None = None) -> None:
         self.atomic = atomic
         self.joined: dict[str, Atomic] = {}
+        self.undo = ExitStack()
+        #: The user databases that may join, because they take part in the block around this one.
+        self.sound: list[str] = []
+        if around is not None and atomic.savepoint:
+            waiting = (*around.joined, *around.sound)
+            self.sound = [alias for alias in waiting if not connections[alias].needs_rollback]
+
+    @property
+    def is_of_a_test(self) -> bool:
+        """Tell whether ``TestCase`` opened the block: it is rolled back with all that is in it."""
+        return bool(getattr(self.atomic, "_from_testcase", False))
 
 
 class Levels(threading.local):
@@ -52,8 +64,6 @@ _exit = Atomic.__exit__
 
 def covers_users(atomic: Atomic) -> bool:
     """Tell whether a block was opened without an alias, so that it covers the user's database."""
-    if getattr(atomic, "_from_testcase", False):
-        return False  # The block around a whole test commits nothing and is nobody's promise.
     return atomic.using is None or isinstance(atomic.using, Unnamed)
 
 
@@ -65,17 +75,51 @@ def join(connection: BaseDatabaseWrapper) -> None:
     stack, alias = _levels.stack, connection.alias
     if not stack or alias in stack[-1].joined or alias == _levels.joining:
         return
-    if key_of_alias(alias) != active_key():
-        return  # An explicit alias stays explicit.
+    if key_of_alias(alias) != active_key() and not _may_be_anybodys():
+        # An explicit alias stays explicit, but what a test writes ends with the test.
+        stack = [level for level in stack if level.is_of_a_test]
     _levels.joining = alias
     try:
         for level in stack:
             if alias not in level.joined:
                 block = Atomic(alias, level.atomic.savepoint, False)
-                _enter(block)
+                block._from_testcase = level.is_of_a_test  # type: ignore[attr-defined]
+                with _uncounted(connection, during=level):
+                    _enter(block)
                 level.joined[alias] = block
     finally:
         _levels.joining = None
+
+
+@contextmanager
+def _uncounted(connection: BaseDatabaseWrapper, *, during: Level) -> Iterator[None]:
+    """Log no query where a test's own block is joined, because the test did not ask for that."""
+    counted = connection.force_debug_cursor
+    connection.force_debug_cursor = counted and not during.is_of_a_test
+    try:
+        yield
+    finally:
+        connection.force_debug_cursor = counted
+
+
+def _may_be_anybodys() -> bool:
+    """Tell whether a test has nobody active, so that each row goes to its own user."""
+    return current_activation() is None and stand_in.get() is not None
+
+
+def is_of_a_test() -> bool:
+    """Tell whether this thread is inside a ``TestCase``, where nothing is ever committed."""
+    return bool(_levels.stack) and _levels.stack[0].is_of_a_test
+
+
+def joined() -> list[str]:
+    """Return the user databases that joined the innermost block."""
+    return list(_levels.stack[-1].joined) if _levels.stack else []
+
+
+def undo_with_block(undo: Callable[[], None]) -> None:
+    """Call something when the innermost block, or one around it, is rolled back."""
+    _levels.stack[-1].undo.callback(undo)
 
 
 def enter(atomic: Atomic) -> None:
@@ -86,7 +130,7 @@ def enter(atomic: Atomic) -> None:
         _enter(atomic)
         return
     _enter(atomic)
-    _levels.stack.append(Level(atomic))
+    _levels.stack.append(Level(atomic, _levels.stack[-1] if _levels.stack else None))
 
 
 def leave(
@@ -109,18 +153,39 @@ def leave(
         except BaseException as error:  # noqa: BLE001, because default must be left, too
             failure = failure or error
             raised = (type(error), error, error.__traceback__)
-    _exit(atomic, *raised)
-    _return_connections(level)
+    try:
+        with _undone_if_rolled_back(level, raised):
+            _exit(atomic, *raised)
+    finally:
+        _return_connections(level)
     if failure is not None:
         raise failure
 
 
+@contextmanager
+def _undone_if_rolled_back(level: Level, raised: Raised) -> Iterator[None]:
+    failed = raised[0] is not None or connections[DEFAULT_DB_ALIAS].needs_rollback
+    with level.undo:
+        yield
+        if not failed and _levels.stack:
+            _levels.stack[-1].undo.callback(level.undo.pop_all().close)
+        elif not failed:
+            level.undo.pop_all()
+
+
 def _agree_on_rollback(level: Level) -> None:
-    """Spread the wish of one database to be rolled back to all of them."""
+    """Spread the wish of one database to be rolled back to all of them.
+
+    One that has not joined may wish it, too, when it fails before its first cursor; nothing was
+    done to it in this block, so that it is sound when the block is over.
+    """
     together = [connections[alias] for alias in (DEFAULT_DB_ALIAS, *level.joined)]
-    if any(connection.needs_rollback for connection in together):
+    waiting = [connections[alias] for alias in level.sound if alias not in level.joined]
+    if any(connection.needs_rollback for connection in (*together, *waiting)):
         for connection in together:
             connection.needs_rollback = True
+    for connection in waiting:
+        connection.needs_rollback = False
 
 
 def _leave_as_user(alias: str, block: Atomic, raised: Raised) -> None:
@@ -142,6 +207,7 @@ def forget(alias: str) -> None:
     """
     for level in _levels.stack:
         level.joined.pop(alias, None)
+        level.sound = [other for other in level.sound if other != alias]
     connection = connections[alias]
     connection.in_atomic_block = False  # Because close() breaks a block that is open.
     connection.close()

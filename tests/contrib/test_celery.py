@@ -242,7 +242,9 @@ def test_eager_retries__keep_the_header(eager: None, alice: User, bob: User) -> 
     assert result.get() == [bob.pk, "try 0", "try 1", "try 2", "try 3", "done"]
 
 
-def test_failing_task__leaves_nobody_active_behind(eager: None, alice: User) -> None:
+def test_failing_task__leaves_nobody_active_behind(
+    eager: None, transactional_db: None, alice: User
+) -> None:
     result = write.apply_async([None], headers={USER: str(alice.pk)})
 
     assert isinstance(result.result, IntegrityError)

@@ -22,7 +22,8 @@ class Staged(ABC):
     def publish(self) -> None:
         """Put the database in its user's place, durably and at once.
 
-        Raises ``UserDatabaseAlreadyExists`` when the place is taken; nothing is overwritten.
+        Whoever has it open closes it next, because it may have moved. Raises
+        ``UserDatabaseAlreadyExists`` when the place is taken; nothing is overwritten.
         """
 
     @abstractmethod
@@ -33,7 +34,9 @@ class Staged(ABC):
 class BaseEngine(ABC):
     """Where user databases live, asked per user; nothing else knows what they are made of."""
 
-    #: The module with the Django database backend, as in ``DATABASES["..."]["ENGINE"]``.
+    #: The module with the Django database backend, as in ``DATABASES["..."]["ENGINE"]``. Its connections
+    #: lease what they open from ``dsud.pool.pool``, call the hooks below, and constrain no key to
+    #: a table of ``default``; settings without ``USER_KEY`` are of a template, which is nobody's.
     backend: ClassVar[str]
 
     #: Called with a user's key when a database is opened that does not exist; makes it or raises.
@@ -49,6 +52,14 @@ class BaseEngine(ABC):
         self.alias = alias
         self.options = dict(settings.get("OPTIONS", {}))
 
+    @classmethod
+    def settings_for_tests(cls, settings: EngineSettings, directory: Path) -> EngineSettings:
+        """Return what ``USER_DATABASES`` would say if the site were all tests.
+
+        ``directory`` is empty, and nobody else's. Nothing that is in use may be reached.
+        """
+        return {**settings, "LOCATION": directory}
+
     @abstractmethod
     def database_settings(self, user_key: str) -> dict[str, object]:
         """Return the entries that ``DATABASES`` would need for the user's database.
@@ -60,7 +71,8 @@ class BaseEngine(ABC):
     def exists(self, user_key: str) -> bool:
         """Tell whether a complete database is in the user's place.
 
-        Raises ``UserDatabaseUnavailable`` when the place is out of reach, as on a failing disk.
+        Raises ``UserDatabaseUnavailable`` when the place is out of reach, as on a failing disk, and
+        ``InvalidUserKey`` as above.
         """
 
     @abstractmethod
@@ -69,7 +81,10 @@ class BaseEngine(ABC):
 
     @abstractmethod
     def size(self, user_key: str) -> int:
-        """Return the bytes that the user's database takes."""
+        """Return the bytes that the user's database takes.
+
+        Raises ``UserDatabaseDoesNotExist``.
+        """
 
     @abstractmethod
     def lock(self, user_key: str) -> AbstractContextManager[None]:
@@ -99,6 +114,13 @@ class BaseEngine(ABC):
         Raises ``OSError`` when the disk cannot take it.
         """
 
+    def stage_for_test(self, user_key: str, fingerprint: str) -> Staged:
+        """Clone the template for a user of a test, who never publishes it but discards it soon.
+
+        Nothing is locked. What the engine can do without in this case, it may leave out.
+        """
+        return self.stage(user_key, fingerprint)
+
     @abstractmethod
     def staged_here(self, user_key: str) -> Staged | None:
         """Return what this thread has staged for a user: it opens that, and nobody else may."""
@@ -113,7 +135,8 @@ class BaseEngine(ABC):
     def files_directory(self, user_key: str) -> Path:
         """Return the directory of the user's own files, which shares the fate of the database.
 
-        Raises ``NotSupportedByEngine`` when the engine keeps no files beside databases.
+        Makes it, and the database as opening does. Raises ``UserDatabaseDoesNotExist``, and
+        ``NotSupportedByEngine`` when the engine keeps no files beside databases.
         """
         raise NotSupportedByEngine(self.alias, "keep files beside a user's database")
 

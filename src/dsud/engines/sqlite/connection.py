@@ -50,37 +50,85 @@ _DENIED_PRAGMAS = {
 }
 
 
-def authorize(action: int, first: str | None, second: str | None, *where: str | None) -> int:
-    """Deny the functions and pragmas by which injected SQL could leave the user's own file.
+#: What lives as long as the connection, so that the next lease would meet it.
+_TEMPORARY = {
+    sqlite3.SQLITE_CREATE_TEMP_INDEX,
+    sqlite3.SQLITE_CREATE_TEMP_TABLE,
+    sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
+    sqlite3.SQLITE_CREATE_TEMP_VIEW,
+}
+#: Pragmas that change nothing, although they have an argument.
+_LOOKING_PRAGMAS = {
+    "foreign_key_check",
+    "foreign_key_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "quick_check",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+}
 
-    SQLite asks once for each statement that it prepares (https://www.sqlite.org/c3ref/set_authorizer.html).
+
+#: What the authorizer looks at; everything else, each column that is read, passes at once.
+_NOTICED = {sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_PRAGMA, *_TEMPORARY}
+
+
+class Authorizer:
+    """Denies what injected SQL could leave the user's own file by, and notices lasting changes.
+
+    SQLite asks it once for each statement that it prepares, with all that the statement does
+    (https://www.sqlite.org/c3ref/set_authorizer.html).
     """
-    if action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in _DENIED_FUNCTIONS:
-        return sqlite3.SQLITE_DENY
-    # Reading a pragma harms nobody; it has a value when it is set.
-    if action == sqlite3.SQLITE_PRAGMA and second is not None:
-        return (
-            sqlite3.SQLITE_DENY if (first or "").lower() in _DENIED_PRAGMAS else sqlite3.SQLITE_OK
-        )
-    return sqlite3.SQLITE_OK
+
+    __slots__ = ("changed",)
+
+    def __init__(self) -> None:
+        self.changed = False
+
+    def __call__(
+        self, action: int, first: str | None, second: str | None, *where: str | None
+    ) -> int:
+        if action not in _NOTICED:
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_FUNCTION:
+            return _denied_if((second or "").lower() in _DENIED_FUNCTIONS)
+        pragma = (first or "").lower()
+        if action == sqlite3.SQLITE_PRAGMA and (second is None or pragma in _LOOKING_PRAGMAS):
+            return sqlite3.SQLITE_OK  # Reading harms nobody; a pragma has a value when it is set.
+        self.changed = True
+        return _denied_if(action == sqlite3.SQLITE_PRAGMA and pragma in _DENIED_PRAGMAS)
 
 
-def set_up(raw: sqlite3.Connection, options: Mapping[str, object]) -> None:
-    """Give a fresh connection the limits and pragmas of a user database."""
-    raw.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+def _denied_if(dangerous: bool) -> int:  # noqa: FBT001, because it reads as a phrase
+    return sqlite3.SQLITE_DENY if dangerous else sqlite3.SQLITE_OK
+
+
+def set_up(raw: sqlite3.Connection, options: Mapping[str, object]) -> Authorizer:
+    """Give a fresh connection to a file the pragmas and limits of a user database."""
     if hasattr(raw, "setconfig"):  # Python 3.12
         # Because the checkpoint of a closing connection costs 60 times the close.
         raw.setconfig(_NO_CKPT_ON_CLOSE, True)
-        raw.setconfig(_DEFENSIVE, True)
     raw.executescript(
-        "PRAGMA trusted_schema = OFF;"
         f"PRAGMA synchronous = {options['synchronous']};"
         f"PRAGMA cache_size = -{options['cache_size']};"
         f"PRAGMA wal_autocheckpoint = {WAL_AUTOCHECKPOINT};"
         "PRAGMA secure_delete = ON;"
         "PRAGMA mmap_size = 0;"
     )
-    raw.set_authorizer(authorize)
+    return restrict(raw)
+
+
+def restrict(raw: sqlite3.Connection) -> Authorizer:
+    """Keep whatever runs on a connection inside its own database."""
+    raw.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    if hasattr(raw, "setconfig"):  # Python 3.12
+        raw.setconfig(_DEFENSIVE, True)
+    authorizer = Authorizer()
+    raw.set_authorizer(authorizer)
+    return authorizer
 
 
 def refuse_unless_owned(raw: sqlite3.Connection, user_key: str) -> None:
@@ -181,7 +229,17 @@ class Cursor(SQLiteCursorWrapper):
 class Handle:
     """A raw connection in the pool, with the file it was opened on and its live cursors."""
 
-    __slots__ = ("cursors", "database", "inode", "lock", "path", "raw", "reusable", "user_key")
+    __slots__ = (
+        "authorizer",
+        "cursors",
+        "database",
+        "inode",
+        "lock",
+        "path",
+        "raw",
+        "reusable",
+        "user_key",
+    )
 
     def __init__(
         self,
@@ -191,12 +249,14 @@ class Handle:
         path: Path,
         user_key: str,
         reusable: bool,
+        authorizer: Authorizer,
     ) -> None:
         self.raw = raw
         self.database = database
         self.path = path
         self.user_key = user_key
         self.reusable = reusable
+        self.authorizer = authorizer
         self.inode = _inode(path)
         self.cursors: list[Callable[[], Cursor | None]] = []
         self.lock = threading.RLock()
@@ -240,7 +300,8 @@ class Handle:
 
     def is_in_use(self) -> bool:
         """Tell whether a transaction is open, a cursor alive, or the set-up changed for a while."""
-        return self.raw.in_transaction or not self.reusable or self.is_read()
+        changed = not self.reusable or self.authorizer.changed
+        return self.raw.in_transaction or changed or self.is_read()
 
     def clean(self) -> bool:
         """Close cursors and roll back; tell whether the connection may be leased again."""
@@ -252,7 +313,7 @@ class Handle:
             self.raw.isolation_level = None
         except sqlite3.Error:
             self.reusable = False
-        return self.reusable
+        return self.reusable and not self.authorizer.changed
 
     def _close_cursors(self) -> None:
         if not self.lock.acquire(blocking=False):
@@ -270,6 +331,33 @@ class Handle:
     def close(self) -> None:
         """Close the connection."""
         self.raw.close()
+
+
+class HandleInMemory(Handle):
+    """The only connection to a database that is no file: what it holds ends with it."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        raw: sqlite3.Connection,
+        *,
+        database: Hashable,
+        user_key: str,
+        authorizer: Authorizer,
+    ) -> None:
+        self.raw = raw
+        self.database = database
+        self.path = Path("in-memory")
+        self.user_key = user_key
+        self.reusable = False
+        self.authorizer = authorizer
+        self.cursors = []
+        self.lock = threading.RLock()
+
+    def is_current(self) -> bool:
+        """Tell that nothing has taken its place."""
+        return True
 
 
 def _inode(path: Path) -> tuple[int, int]:

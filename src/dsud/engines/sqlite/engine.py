@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, suppress
@@ -14,9 +12,11 @@ from typing import TYPE_CHECKING
 from django.core.checks import CheckMessage
 
 from dsud.conf import EngineSettings
-from dsud.engines.base import BaseEngine, Staged
+from dsud.engines.base import BaseEngine
+from dsud.engines.scratch import in_tests
 from dsud.engines.sqlite import checks, connection, files, image
 from dsud.engines.sqlite.paths import uri_of, user_directory
+from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
 from dsud.engines.sqlite.templates import Templates
 from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist, UserDatabaseUnavailable
 from dsud.pool import pool
@@ -25,34 +25,8 @@ if TYPE_CHECKING:
     from dsud.engines.sqlite.base import DatabaseWrapper
 
 
-class StagedFile(Staged):
-    """A complete database file in a directory of its own, beside the user's place."""
-
-    def __init__(self, engine: Engine, user_key: str, directory: Path) -> None:
-        self._engine = engine
-        self._user_key = user_key
-        self.path = directory / files.DATABASE
-        # Also when it is only forgotten, as a rolled-back transaction forgets its on_commit.
-        self._discard = weakref.finalize(self, files.remove_staged, directory, pid=os.getpid())
-
-    def publish(self) -> None:
-        """Put the database in its user's place."""
-        self._engine.staged.pop(self._user_key, None)
-        files.publish(self.path.parent, self._user_key)
-        self._discard.detach()
-
-    def discard(self) -> None:
-        """Remove what was built."""
-        if self._engine.staged.get(self._user_key) is self:
-            del self._engine.staged[self._user_key]
-        self._discard()
-
-
-class StagedHere(threading.local):
-    """What this thread has staged: nobody else may reach it before it is published."""
-
-    def __init__(self) -> None:
-        self.files: weakref.WeakValueDictionary[str, StagedFile] = weakref.WeakValueDictionary()
+#: Templates that a process has read, so that a fresh directory does not cost it another one.
+_images_of_tests: dict[str, bytes] = {}
 
 
 class Engine(BaseEngine):
@@ -70,7 +44,9 @@ class Engine(BaseEngine):
             )
         self.options = checks.complete_options(alias, self.options)
         self.location = Path(settings["LOCATION"]).absolute()
-        self._templates = Templates(self.location / ".template")
+        self._templates = Templates(
+            self.location / ".template", images=_images_of_tests if in_tests() else {}
+        )
         self._staged = StagedHere()
 
     @property
@@ -102,7 +78,7 @@ class Engine(BaseEngine):
     def pool_key(self, user_key: str) -> Hashable:
         """Return what the pool counts a connection by: its user, and the file if it is staged here."""
         staged = self.staged.get(user_key)
-        return (self.location, user_key) if staged is None else (self.location, staged.path)
+        return (self.location, user_key) if staged is None else (self.location, id(staged))
 
     def _live(self, user_key: str) -> Path | None:
         try:
@@ -121,22 +97,41 @@ class Engine(BaseEngine):
 
         Raises ``UserDatabaseDoesNotExist`` or ``UserDatabaseUnavailable``.
         """
-        path = self._provided_path(user_key)
+        place = self._provided_place(user_key)
+        if isinstance(place, StagedInMemory):
+            return self._open_in_memory(place, wrapper, database=database)
+        path = place.path if isinstance(place, StagedFile) else place
         return self._open_verified(user_key, path, wrapper, database=database)
 
-    def _provided_path(self, user_key: str) -> Path:
-        path = self.path_of(user_key)
+    def _provided_place(self, user_key: str) -> Path | StagedFile:
+        place = self.staged.get(user_key) or self._live(user_key)
         provide = type(self).when_missing
-        if path is None and provide is not None:
+        if place is None and provide is not None:
             provide(user_key)
-            path = self.path_of(user_key)
-        if path is None:
+            place = self.staged.get(user_key) or self._live(user_key)
+        if place is None:
             raise UserDatabaseDoesNotExist(
                 user_key,
                 f"User {user_key!r} has no database."
                 f" Make one with `manage.py create_user_db --user {user_key}`.",
             )
-        return path
+        return place
+
+    def _open_in_memory(
+        self, staged: StagedInMemory, wrapper: DatabaseWrapper, *, database: Hashable
+    ) -> connection.HandleInMemory:
+        raw = wrapper.get_new_connection(
+            {**wrapper.get_connection_params(), "database": ":memory:"}
+        )
+        try:
+            staged.load(raw)
+            authorizer = connection.restrict(raw)
+        except BaseException:
+            raw.close()
+            raise
+        return connection.HandleInMemory(
+            raw, database=database, user_key=staged.user_key, authorizer=authorizer
+        )
 
     def _open_verified(
         self, user_key: str, path: Path, wrapper: DatabaseWrapper, *, database: Hashable
@@ -163,13 +158,14 @@ class Engine(BaseEngine):
         try:
             # The -wal and its index are opened by the first statement that reads.
             connection.refuse_unless_owned(raw, user_key)
-            connection.set_up(raw, self.options)
+            authorizer = connection.set_up(raw, self.options)
             return connection.Handle(
                 raw,
                 database=database,
                 path=path,
                 user_key=user_key,
                 reusable=user_key not in self.staged,
+                authorizer=authorizer,
             )
         except BaseException:
             raw.close()
@@ -183,7 +179,9 @@ class Engine(BaseEngine):
 
     def files_directory(self, user_key: str) -> Path:
         """Return the directory of the user's own files, beside the database."""
-        directory = self._provided_path(user_key).parent / files.FILES
+        place = self._provided_place(user_key)
+        path = place.path if isinstance(place, StagedFile) else place
+        directory = path.parent / files.FILES
         files.make_directory(directory)
         return directory
 
@@ -234,13 +232,18 @@ class Engine(BaseEngine):
     def stage(self, user_key: str, fingerprint: str) -> StagedFile:
         """Clone the template for a user, aside."""
         data = image.clone(self._templates.read(fingerprint), user_key)
-        directory = files.new_staging_directory(user_directory(self.location, user_key))
-        staged = StagedFile(self, user_key, directory)
+        staged = StagedFile(self, user_key)
         try:
             files.write_durably(staged.path, data)
         except BaseException:
             staged.discard()  # Now, because whoever keeps the exception keeps the object.
             raise
+        self.staged[user_key] = staged
+        return staged
+
+    def stage_for_test(self, user_key: str, fingerprint: str) -> StagedInMemory:
+        """Clone the template for a user of a test, in memory."""
+        staged = StagedInMemory(self, user_key, self._templates.read(fingerprint))
         self.staged[user_key] = staged
         return staged
 

@@ -18,9 +18,10 @@ SUFFIX = ".sqlite3"
 class Templates:
     """The templates below one directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, images: dict[str, bytes] | None = None) -> None:
+        """``images`` has, or will have, those that were read, by their fingerprints."""
         self._directory = directory
-        self._images: dict[str, bytes] = {}
+        self._images = {} if images is None else images
         self._building = threading.Lock()
         self._builder: threading.Thread | None = None
 

@@ -1,0 +1,80 @@
+"""Databases that nobody but their maker can reach yet: beside the user's place, or in memory for a test."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import weakref
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dsud.engines.base import Staged
+from dsud.engines.sqlite import files
+from dsud.engines.sqlite.paths import user_directory
+from dsud.exceptions import NotSupportedByEngine
+
+if TYPE_CHECKING:
+    from dsud.engines.sqlite.engine import Engine
+
+
+class StagedFile(Staged):
+    """A complete database file in a directory of its own, beside the user's place."""
+
+    def __init__(self, engine: Engine, user_key: str) -> None:
+        self._engine = engine
+        self.user_key = user_key
+
+    @cached_property
+    def path(self) -> Path:
+        """Where the file is; its directory is made when this is asked for."""
+        directory = files.new_staging_directory(self._home())
+        # Also when it is only forgotten, as a rolled-back transaction forgets its on_commit.
+        self._discard = weakref.finalize(self, files.remove_staged, directory, pid=os.getpid())
+        return directory / files.DATABASE
+
+    def _home(self) -> Path:
+        """Return the directory of all databases that the user ever had; the lock has made it."""
+        return user_directory(self._engine.location, self.user_key)
+
+    def publish(self) -> None:
+        """Put the database in its user's place."""
+        self._engine.staged.pop(self.user_key, None)
+        files.publish(self.path.parent, self.user_key)
+        self._discard.detach()
+
+    def discard(self) -> None:
+        """Remove what was built."""
+        if self._engine.staged.get(self.user_key) is self:
+            del self._engine.staged[self.user_key]
+        if "path" in self.__dict__:
+            self._discard()
+
+
+class StagedInMemory(StagedFile):
+    """A database for a test: no file, one connection; only its user's own files have a directory."""
+
+    def __init__(self, engine: Engine, user_key: str, template: bytes) -> None:
+        super().__init__(engine, user_key)
+        self._template = template
+
+    def load(self, raw: sqlite3.Connection) -> None:
+        """Fill a fresh connection to ``:memory:``, where nobody will ask whose it is."""
+        raw.deserialize(self._template)
+
+    def _home(self) -> Path:
+        home = super()._home()
+        files.make_directory(home)
+        return home
+
+    def publish(self) -> None:
+        """Refuse, because a test commits nothing."""
+        raise NotSupportedByEngine(self._engine.alias, "publish a database that is in memory")
+
+
+class StagedHere(threading.local):
+    """What this thread has staged: nobody else may reach it before it is published."""
+
+    def __init__(self) -> None:
+        self.files: weakref.WeakValueDictionary[str, StagedFile] = weakref.WeakValueDictionary()

@@ -1,0 +1,327 @@
+"""Engines that each break one promise of the contract, by which the suite shows that it can fail."""
+
+import shutil
+import threading
+from collections import defaultdict
+from contextlib import contextmanager, nullcontext
+from itertools import filterfalse, islice
+from unittest.mock import patch
+
+from dsud.engines.sqlite import connection, engine
+from dsud.engines.sqlite.templates import Templates
+from dsud.exceptions import UserDatabaseUnavailable
+from tests import flat_engine
+
+
+class Engine(engine.Engine):
+    """The SQLite engine, with the promise broken that ``OPTIONS`` name."""
+
+    backend = "tests.broken_engines"
+
+    def __new__(cls, alias, settings):
+        return super().__new__(globals()[settings["OPTIONS"]["broken"]])
+
+    def __init__(self, alias, settings):
+        # Every option that there is not is accepted, too.
+        super().__init__(alias, {**settings, "OPTIONS": {}})
+        # Not those that this process remembers, because one engine may make them as no other does.
+        self._templates = Templates(self.location / ".template")
+
+
+class Nothing(Engine):
+    """Keeps every promise but the one about options."""
+
+
+# Keys
+
+
+class SharedSettings(Engine):
+    def database_settings(self, user_key):
+        return self.__dict__.setdefault(user_key, super().database_settings(user_key))
+
+
+class NumbersOnly(Engine):
+    def database_settings(self, user_key):
+        return super().database_settings(str(int(user_key)))
+
+
+class MakesWhenAsked(Engine):
+    def exists(self, user_key):
+        self.location.mkdir(parents=True, exist_ok=True)
+        (self.location / "seen").touch()
+        return super().exists(user_key) or (self.location / "seen").exists()
+
+
+# Places
+
+
+class PublishesOver(Engine):
+    def stage(self, user_key, fingerprint):
+        made = super().stage(user_key, fingerprint)
+        publish = made.publish
+
+        def publish_over():
+            if self.exists(user_key):
+                self.delete(user_key)
+            publish()
+
+        made.publish = publish_over
+        return made
+
+
+class ShowsStagedToThreads(Engine):
+    staged = property(lambda self: self.__dict__.setdefault("_files", {}))
+
+
+class ShowsStagedToAll(Engine):
+    def stage(self, user_key, fingerprint):
+        made = super().stage(user_key, fingerprint)
+        made.publish()
+        made.publish = lambda: None
+        return made
+
+
+class KeepsDiscarded(Engine):
+    def stage(self, user_key, fingerprint):
+        made = super().stage(user_key, fingerprint)
+        made.discard = lambda: None
+        return made
+
+
+class DiscardsPublished(Engine):
+    def stage(self, user_key, fingerprint):
+        made = super().stage(user_key, fingerprint)
+        discard = made.discard
+
+        def discard_all():
+            discard()
+            if self.exists(user_key):
+                self.delete(user_key)
+
+        made.discard = discard_all
+        return made
+
+
+class KeepsTestUsers(Engine):
+    def stage_for_test(self, user_key, fingerprint):
+        made = self.stage(user_key, fingerprint)
+        made.publish()
+        return made
+
+
+class ListsSome(Engine):
+    def keys(self):
+        return islice(super().keys(), 50)
+
+
+class ConstantSize(Engine):
+    def size(self, user_key):
+        return 4096
+
+
+class MakesEmptyOnes(Engine):
+    when_missing = None
+
+    def _provided_place(self, user_key):
+        if not self.exists(user_key) and user_key not in self.staged:
+            self.stage(user_key, next(iter(self._templates._images))).publish()
+        return super()._provided_place(user_key)
+
+
+class AsksNobody(Engine):
+    when_missing = None
+
+
+class OpensAnything(Engine):
+    def _try_to_open(self, *args, **kwargs):
+        with patch.object(connection, "refuse_unless_owned"):
+            return super()._try_to_open(*args, **kwargs)
+
+
+class DeletesNothing(Engine):
+    def delete(self, user_key):
+        self._deleted = {*getattr(self, "_deleted", ()), user_key}
+
+    def keys(self):
+        gone = getattr(self, "_deleted", ())
+        return filterfalse(gone.__contains__, super().keys())
+
+
+class DeletesOthersToo(Engine):
+    def delete(self, user_key):
+        for key in list(self.keys()):
+            super().delete(key)
+
+
+class ReusesPaths(Engine):
+    def delete(self, user_key):
+        super().delete(user_key)
+        for trash in self.location.glob("*/*/*.deleted"):
+            shutil.rmtree(trash)
+
+
+class BringsBackOldRows(Engine):
+    def stage(self, user_key, fingerprint):
+        made = super().stage(user_key, fingerprint)
+        for trash in self.location.glob("*/*/*.deleted"):
+            for path in trash.iterdir():
+                shutil.copyfile(path, made.path.parent / path.name)
+        return made
+
+
+# Surroundings
+
+
+class LocksNobody(Engine):
+    def lock(self, user_key):
+        return nullcontext()
+
+
+class LocksThreadsOnly(Engine):
+    _locks = defaultdict(threading.RLock)
+
+    def lock(self, user_key):
+        return self._locks[user_key]
+
+
+class LocksForever(Engine):
+    @contextmanager
+    def lock(self, user_key):
+        self.location.mkdir(parents=True, exist_ok=True)
+        try:
+            (self.location / f"{user_key}.lock").touch(exist_ok=False)
+        except FileExistsError:
+            raise UserDatabaseUnavailable(user_key, "It is locked.") from None
+        yield
+        (self.location / f"{user_key}.lock").unlink()
+
+
+class LocksEverybody(Engine):
+    def lock(self, user_key):
+        return super().lock("the same for all")
+
+
+class NeverLost(Engine):
+    def is_initialized(self):
+        return True
+
+
+class BuildsEachTime(Engine):
+    def build_template(self, fingerprint, migrate):
+        with patch.object(self._templates, "has", lambda fingerprint: False):
+            super().build_template(fingerprint, migrate)
+
+
+class ClonesUsers(Engine):
+    def stage(self, user_key, fingerprint):
+        made = super().stage(user_key, fingerprint)
+        for key in list(self.keys())[:1]:
+            shutil.copyfile(self._live(key), made.path)
+        return made
+
+
+class OneTemplate(Engine):
+    def has_template(self, fingerprint):
+        return bool(self._templates._images) or super().has_template(fingerprint)
+
+
+class OneDirectory(Engine):
+    def files_directory(self, user_key):
+        super().files_directory(user_key)
+        (self.location / "files").mkdir(exist_ok=True)
+        return self.location / "files"
+
+
+# Connections
+
+
+class AsksNobodyForCursors(Engine):
+    """See ``base``."""
+
+
+class AsksNobodyForRows(Engine):
+    """See ``base``."""
+
+
+class AsksForFirstRowOnly(Engine):
+    """See ``base``."""
+
+
+class KeepsConnections(Engine):
+    """See ``base``."""
+
+
+class HasNoCap(Engine):
+    """See ``base``."""
+
+
+class KeepsReferences(Engine):
+    """See ``base``."""
+
+
+class NeverCleans(Engine):
+    def open(self, *args, **kwargs):
+        handle = super().open(*args, **kwargs)
+        handle.__class__ = UncleanHandle
+        return handle
+
+
+class UncleanHandle(connection.Handle):
+    __slots__ = ()
+
+    def clean(self):
+        return True
+
+
+class ForgetsToLook(Engine):
+    """Does not see what a statement changes about the connection."""
+
+    def open(self, *args, **kwargs):
+        handle = super().open(*args, **kwargs)
+        handle.raw.set_authorizer(None)
+        return handle
+
+
+class HasNoForeignKeys(Engine):
+    def open(self, *args, **kwargs):
+        handle = super().open(*args, **kwargs)
+        handle.raw.execute("PRAGMA foreign_keys = OFF")
+        return handle
+
+
+class TrustsNoSchema(Engine):
+    def open(self, *args, **kwargs):
+        handle = super().open(*args, **kwargs)
+        handle.raw.set_authorizer(None)
+        handle.raw.execute("PRAGMA trusted_schema = OFF")
+        return handle
+
+
+class CommitsNothing(Engine):
+    """See ``base``."""
+
+
+# Engines that lose their way between keys
+
+
+class FoldsCase(flat_engine.Engine):
+    def name(self, user_key):
+        return super().name(user_key.casefold())
+
+
+class Slugs(flat_engine.Engine):
+    def name(self, user_key):
+        return super().name("".join(filter(str.isalnum, user_key)) or "x")
+
+
+class SpellsKeys(flat_engine.Engine):
+    """Puts keys into names as they are, which works until one is like a name of the system."""
+
+    def place(self, user_key):
+        self.name(user_key)
+        return self.location / f"{user_key.replace('/', '%')}.user"
+
+
+class KeepsBrokenTemplates(flat_engine.Engine):
+    def build_template(self, fingerprint, migrate):
+        migrate({"NAME": str(self.template(fingerprint))})
