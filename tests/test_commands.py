@@ -22,6 +22,7 @@ from dsud.context import current_user_id, use_user
 from dsud.models import UserDatabase
 from dsud.pool import pool
 from tests.notes.models import Note
+from tests.scripts import run_script
 from tests.sites import Site
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("location")]
@@ -579,3 +580,44 @@ def test_exit_code(site: Site, arguments: str, code: int, stdout: str, stderr: s
     assert finished.returncode == code, exits(finished)
     assert re.search(stdout, finished.stdout, re.DOTALL), exits(finished)
     assert re.search(stderr, finished.stderr, re.DOTALL), exits(finished)
+
+
+TESTSERVER = """
+from unittest import mock
+from django.contrib.auth.models import User
+from django.core import serializers
+from dsud import use_user
+from dsud.engines import engine
+from tests.notes.models import Note
+
+alice = User.objects.create_user("alice")
+with use_user(alice):
+    Note.objects.create(text="of the site")
+production = engine().location
+with open("people.json", "w") as file:
+    file.write(serializers.serialize("json", [alice]))
+
+def serve(name, *labels, **options):
+    if name != "runserver":
+        return call_command(name, *labels, **options)
+    assert not engine().location.is_relative_to(production.parent), engine().location
+    with use_user(alice.pk):
+        assert not Note.objects.exists()
+        Note.objects.create(text="of the test server")
+    print(engine().location)
+
+with mock.patch("django.core.management.commands.testserver.call_command", serve):
+    call_command("testserver", "people.json", interactive=False, verbosity=0)
+(path,) = production.rglob("db.sqlite3")
+import sqlite3
+print(sqlite3.connect(path).execute("SELECT text FROM notes_note").fetchall())
+"""
+
+
+def test_testserver__leaves_the_databases_of_the_site_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    location, rows = run_script(TESTSERVER, directory=tmp_path).splitlines()
+    assert rows == "[('of the site',)]"
+    assert not Path(location).exists()

@@ -12,6 +12,7 @@ import pytest
 from tests.test_test_runner import MODELS, SETTINGS, assert_untouched
 
 TESTS = """
+from urllib.request import urlopen
 import pytest
 from django.conf import settings
 from django.contrib.auth import get_user_model
@@ -50,6 +51,13 @@ def test_enrolled_flushed():
 
 test_enrolled_flushed_again = test_enrolled_flushed
 
+def test_live_server(live_server, transactional_db):
+    user = testing.create_user()
+    with use_user(user):
+        Entry.objects.create(text="x")
+    with urlopen(f"{live_server.url}/") as answer:
+        assert answer.read() == b"0 rows with nobody active: NoActiveUser"
+
 def test_location(settings, tmp_path):
     assert "production" not in str(engine().location)
     settings.USER_DATABASES = {"default": {"LOCATION": tmp_path}}
@@ -63,6 +71,21 @@ def test_blocked():
         Entry.objects.count()
 """
 
+URLS = """
+from django.http import HttpResponse
+from django.urls import path
+from dsud.exceptions import NoActiveUser
+from diary.models import Entry
+
+def count(request):
+    try:
+        return HttpResponse(Entry.objects.count())
+    except NoActiveUser:
+        return HttpResponse("0 rows with nobody active: NoActiveUser")
+
+urlpatterns = [path("", count)]
+"""
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
@@ -73,6 +96,9 @@ def project(tmp_path: Path) -> Path:
     (diary / "__init__.py").write_text("")
     (diary / "models.py").write_text(MODELS)
     (tmp_path / "test_diary.py").write_text(TESTS)
+    (tmp_path / "site_urls.py").write_text(URLS)
+    with (tmp_path / "site_settings.py").open("a") as settings:
+        settings.write("ROOT_URLCONF = 'site_urls'\nSTATIC_URL = 'static/'\n")
     production = tmp_path / "user_databases"
     production.mkdir()
     (production / "canary").write_text("untouched")
@@ -117,7 +143,7 @@ def test_plugin__needs_no_test_runner(project: Path, arguments: tuple[str, ...])
             DJANGO_SETTINGS_MODULE="site_settings",
         )
         assert code == 0, output
-        assert "8 passed" in output
+        assert "9 passed" in output
     assert_untouched(project)
 
 

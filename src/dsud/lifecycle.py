@@ -93,11 +93,11 @@ def _sign_up_in_test(key: str, *, registers: bool) -> None:
     provisioning.abandon(key)
     at_sign_up = SIGN_UP in conf.DSUD_PROVISION
     if at_sign_up or engine().exists(key):
-        provisioning.sign_up_in_test(key)
+        provisioning.stage_for_test(key, replaces=True)
     if not registers:
         return  # A fixture brings the rows of the registry itself, or does without.
     if at_sign_up:
-        provisioning.register_new(key)
+        registry.put(key, **provisioning.ready(current=True))
     else:
         registry.rows(key).delete()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.utils.translation import gettext_lazy as _
+
+from dsud.connections import uncounted
 
 
 class UserDatabase(models.Model):
@@ -39,15 +40,8 @@ class UserDatabase(models.Model):
         return self.user_key
 
 
-@contextmanager
-def _uncounted() -> Iterator[None]:
-    """Hide queries from ``assertNumQueries``, because a project counts its own."""
-    connection = connections[DEFAULT_DB_ALIAS]
-    before, connection.force_debug_cursor = connection.force_debug_cursor, False
-    try:
-        yield
-    finally:
-        connection.force_debug_cursor = before
+def _uncounted() -> AbstractContextManager[None]:
+    return uncounted(connections[DEFAULT_DB_ALIAS])
 
 
 def rows(user_key: str) -> models.QuerySet[UserDatabase]:

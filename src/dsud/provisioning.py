@@ -117,7 +117,7 @@ def _make_now_or_at_commit(key: str) -> bool:
     """Make a database unless there is one; tell which."""
     with _disk_errors_typed(key):
         if transactions.is_of_a_test():
-            return _stage_for_test(key)
+            return stage_for_test(key)
         if transaction.get_connection(DEFAULT_DB_ALIAS).in_atomic_block:
             return _stage_until_commit(key)
         return _make(key)
@@ -191,15 +191,11 @@ def register(key: str, *, current: bool) -> bool:
 
     Tell whether that was done: a database that is registered as deleted stays so.
     """
-    return registry.write(key, unless=State.DELETED, **_ready(current=current))
+    return registry.write(key, unless=State.DELETED, **ready(current=current))
 
 
-def register_new(key: str) -> None:
-    """Record that the database of a new user is ready, whatever became of an earlier one's."""
-    registry.put(key, **_ready(current=True))
-
-
-def _ready(*, current: bool) -> dict[str, object]:
+def ready(*, current: bool) -> dict[str, object]:
+    """Return what the registry says of a database that is ready."""
     return {
         "state": State.READY,
         "schema": schema.fingerprint() if current else "",
@@ -306,10 +302,11 @@ def _on_commit_first(callback: Callable[[], None]) -> None:
 # Inside a ``TestCase``
 
 
-def _stage_for_test(key: str, *, replaces: bool = False) -> bool:
+def stage_for_test(key: str, *, replaces: bool = False) -> bool:
     """Make a database that nobody else ever reaches, until the block it is made in is rolled back.
 
     No callback waits for a commit, because there is none, and a test may count them.
+    With ``replaces`` it hides the database that is in the user's place.
     """
     if not replaces and engine().exists(key):
         return False
@@ -321,12 +318,6 @@ def _stage_for_test(key: str, *, replaces: bool = False) -> bool:
     transactions.undo_with_block(birth.abandon)
     user_database_provisioned.send(sender=None, user_key=key)
     return True
-
-
-def sign_up_in_test(key: str) -> None:
-    """Have a user of a test start with an empty database, whoever had the key in another test."""
-    with _disk_errors_typed(key):
-        _stage_for_test(key, replaces=True)
 
 
 def _reopen_at_next_use(key: str) -> None:

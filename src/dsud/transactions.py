@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from types import TracebackType
 from typing import TypeAlias
 
@@ -13,7 +13,7 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import Atomic
 
-from dsud.connections import key_of_alias, release
+from dsud.connections import key_of_alias, release, uncounted
 from dsud.context import Activation, Block, active_key, current_activation, stand_in
 from dsud.leases import Force
 
@@ -35,7 +35,7 @@ class Level:
     def __init__(self, atomic: Atomic, around: Level | None = None) -> None:
         self.atomic = atomic
         self.joined: dict[str, Atomic] = {}
-        self.undo = ExitStack()
+        self.undo: list[Callable[[], None]] = []
         #: The user databases that may join, because they take part in the block around this one.
         self.sound: list[str] = []
         if around is not None and atomic.savepoint:
@@ -84,22 +84,12 @@ def join(connection: BaseDatabaseWrapper) -> None:
             if alias not in level.joined:
                 block = Atomic(alias, level.atomic.savepoint, False)
                 block._from_testcase = level.is_of_a_test  # type: ignore[attr-defined]
-                with _uncounted(connection, during=level):
+                # A test did not ask for its own block, and counts no query for it.
+                with uncounted(connection) if level.is_of_a_test else nullcontext():
                     _enter(block)
                 level.joined[alias] = block
     finally:
         _levels.joining = None
-
-
-@contextmanager
-def _uncounted(connection: BaseDatabaseWrapper, *, during: Level) -> Iterator[None]:
-    """Log no query where a test's own block is joined, because the test did not ask for that."""
-    counted = connection.force_debug_cursor
-    connection.force_debug_cursor = counted and not during.is_of_a_test
-    try:
-        yield
-    finally:
-        connection.force_debug_cursor = counted
 
 
 def _may_be_anybodys() -> bool:
@@ -119,7 +109,7 @@ def joined() -> list[str]:
 
 def undo_with_block(undo: Callable[[], None]) -> None:
     """Call something when the innermost block, or one around it, is rolled back."""
-    _levels.stack[-1].undo.callback(undo)
+    _levels.stack[-1].undo.append(undo)
 
 
 def enter(atomic: Atomic) -> None:
@@ -153,24 +143,27 @@ def leave(
         except BaseException as error:  # noqa: BLE001, because default must be left, too
             failure = failure or error
             raised = (type(error), error, error.__traceback__)
+    failed = raised[0] is not None or connections[DEFAULT_DB_ALIAS].needs_rollback
     try:
-        with _undone_if_rolled_back(level, raised):
-            _exit(atomic, *raised)
+        _exit(atomic, *raised)
+    except BaseException:
+        failed = True
+        raise
     finally:
+        _settle(level, failed=failed)
         _return_connections(level)
     if failure is not None:
         raise failure
 
 
-@contextmanager
-def _undone_if_rolled_back(level: Level, raised: Raised) -> Iterator[None]:
-    failed = raised[0] is not None or connections[DEFAULT_DB_ALIAS].needs_rollback
-    with level.undo:
-        yield
-        if not failed and _levels.stack:
-            _levels.stack[-1].undo.callback(level.undo.pop_all().close)
-        elif not failed:
-            level.undo.pop_all()
+def _settle(level: Level, *, failed: bool) -> None:
+    """Undo what was made in a block that is rolled back; what is around it answers for the rest."""
+    if failed:
+        with ExitStack() as undoing:
+            for undo in level.undo:
+                undoing.callback(undo)
+    elif _levels.stack:
+        _levels.stack[-1].undo += level.undo
 
 
 def _agree_on_rollback(level: Level) -> None:

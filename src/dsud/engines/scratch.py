@@ -24,7 +24,9 @@ def in_tests() -> bool:
     6.1). If that goes, the runner of this package and its pytest plugin fail at once.
     """
     utils = sys.modules.get("django.test.utils")
-    return utils is not None and hasattr(utils._TestState, "saved_data")
+    return scratch.serves_fixtures or (
+        utils is not None and hasattr(utils._TestState, "saved_data")
+    )
 
 
 def _worker() -> int:
@@ -50,6 +52,8 @@ class Scratch:
         self._directory = Path()
         self._allowed: list[Path] = []
         self._configured: object = None
+        #: Set by ``manage.py testserver``, whose ``default`` is a test database, too.
+        self.serves_fixtures = False
 
     def remember_configured(self) -> None:
         """Remember what the settings say before any test overrides it; told once, not again."""
@@ -61,6 +65,7 @@ class Scratch:
         if self._worker != (worker := _worker()):
             self._worker, self._pid = worker, os.getpid()
             self._directory = self.root() / f"{self._pid}-{self._serial}"
+            atexit.register(self.remove)
         return self._directory
 
     def root(self) -> Path:

@@ -15,6 +15,7 @@ from dsud.conf import EngineSettings
 from dsud.engines.base import BaseEngine
 from dsud.engines.scratch import in_tests
 from dsud.engines.sqlite import checks, connection, files, image
+from dsud.engines.sqlite.authorizer import restrict
 from dsud.engines.sqlite.paths import uri_of, user_directory
 from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
 from dsud.engines.sqlite.templates import Templates
@@ -125,7 +126,7 @@ class Engine(BaseEngine):
         )
         try:
             staged.load(raw)
-            authorizer = connection.restrict(raw)
+            authorizer = restrict(raw)
         except BaseException:
             raw.close()
             raise

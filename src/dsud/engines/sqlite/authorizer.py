@@ -1,0 +1,85 @@
+"""What SQL may do on a connection to a user database: nothing that leaves the user's own file."""
+
+from __future__ import annotations
+
+import sqlite3
+
+# SQLITE_DBCONFIG_DEFENSIVE, which Python names since 3.12 (https://www.sqlite.org/c3ref/c_dbconfig_defensive.html).
+_DEFENSIVE = 1010
+
+#: What reaches beyond the connection, and no application needs: into memory, or the whole process.
+_DENIED_FUNCTIONS = {"fts3_tokenizer", "load_extension"}
+_DENIED_PRAGMAS = {
+    "temp_store_directory",
+    "data_store_directory",
+    "hard_heap_limit",
+    "soft_heap_limit",
+    "writable_schema",
+    "trusted_schema",
+}
+
+
+#: What lives as long as the connection, so that the next lease would meet it.
+_TEMPORARY = {
+    sqlite3.SQLITE_CREATE_TEMP_INDEX,
+    sqlite3.SQLITE_CREATE_TEMP_TABLE,
+    sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
+    sqlite3.SQLITE_CREATE_TEMP_VIEW,
+}
+#: Pragmas that change nothing, although they have an argument.
+_LOOKING_PRAGMAS = {
+    "foreign_key_check",
+    "foreign_key_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "quick_check",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+}
+
+
+#: What the authorizer looks at; everything else, each column that is read, passes at once.
+_NOTICED = {sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_PRAGMA, *_TEMPORARY}
+
+
+class Authorizer:
+    """Denies what injected SQL could leave the user's own file by, and notices lasting changes.
+
+    SQLite asks it once for each statement that it prepares, with all that the statement does
+    (https://www.sqlite.org/c3ref/set_authorizer.html).
+    """
+
+    __slots__ = ("changed",)
+
+    def __init__(self) -> None:
+        self.changed = False
+
+    def __call__(
+        self, action: int, first: str | None, second: str | None, *where: str | None
+    ) -> int:
+        if action not in _NOTICED:
+            return sqlite3.SQLITE_OK
+        if action == sqlite3.SQLITE_FUNCTION:
+            return _denied_if((second or "").lower() in _DENIED_FUNCTIONS)
+        pragma = (first or "").lower()
+        if action == sqlite3.SQLITE_PRAGMA and (second is None or pragma in _LOOKING_PRAGMAS):
+            return sqlite3.SQLITE_OK  # Reading harms nobody; a pragma has a value when it is set.
+        self.changed = True
+        return _denied_if(action == sqlite3.SQLITE_PRAGMA and pragma in _DENIED_PRAGMAS)
+
+
+def _denied_if(dangerous: bool) -> int:  # noqa: FBT001, because it reads as a phrase
+    return sqlite3.SQLITE_DENY if dangerous else sqlite3.SQLITE_OK
+
+
+def restrict(raw: sqlite3.Connection) -> Authorizer:
+    """Keep whatever runs on a connection inside its own database."""
+    raw.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    if hasattr(raw, "setconfig"):  # Python 3.12
+        raw.setconfig(_DEFENSIVE, True)
+    authorizer = Authorizer()
+    raw.set_authorizer(authorizer)
+    return authorizer
