@@ -171,7 +171,9 @@ def test_failing_task__is_tried_and_reported_as_the_user(seen: dict, alice_id: i
 
 
 def test_replacing_task__runs_as_the_user(seen: dict, alice_id: int) -> None:
-    assert [seen["replaced"][0], seen["replaced"][-1]] == [alice_id, "replacement"]
+    user, *texts = seen["replaced"]
+    # The last of them, unless the other process has just done what the failure before it calls for.
+    assert (user, "replacement" in texts[-2:]) == (alice_id, True)
 
 
 def test_tasks_sent_inside_a_task__belong_to_whoever_is_active_there(
