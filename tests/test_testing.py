@@ -36,6 +36,7 @@ from dsud.engines.base import BaseEngine
 from dsud.engines.scratch import scratch
 from dsud.exceptions import InvalidEngine, NoActiveUser
 from dsud.models import UserDatabase
+from dsud.pool import pool
 from dsud.router import is_user_model
 from dsud.signals import user_database_provisioned
 from tests.library.models import Book, Loan
@@ -144,6 +145,33 @@ def test_test_data__survives_between_the_tests_of_a_class() -> None:
     run(Tests, Others, Tests)
 
 
+def test_test_case__has_more_users_with_rows_than_connections_may_be_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dsud.pool.WAIT", 0.1)
+    eve = create("eve")  # Her database is a file, for which one connection is left.
+
+    class Tests(TestCase):
+        users: list[User]
+
+        @classmethod
+        def setUpTestData(cls) -> None:
+            cls.users = [create(f"user{number}") for number in range(5)]
+            for user in cls.users:
+                with use_user(user):
+                    Note.objects.create(text=user.username)
+
+        def test_all_of_them(self) -> None:
+            for user in (eve, *self.users):
+                with use_user(user):
+                    self.assertEqual(texts(), [user.username] * (user != eve))
+            self.assertLessEqual(pool.slots, 1)
+
+    with override_settings(DSUD_MAX_OPEN=1):
+        run(Tests)
+    assert not pool.leased
+
+
 def test_test_case__rollback_inside_a_test_takes_a_new_database_along() -> None:
     class Tests(TestCase):
         def test_sign_up_that_fails(self) -> None:
@@ -180,6 +208,79 @@ def test_test_case__rollback_inside_a_test_takes_a_new_database_along() -> None:
                 Note.objects.create(text="x")
 
     run(Tests)
+
+
+@pytest.mark.parametrize("ambient", [True, False])
+def test_test_case__user_is_deleted_while_another_is_active(*, ambient: bool) -> None:
+    class Tests(TestCase):
+        alice: User
+        bob: User
+
+        @classmethod
+        def setUpTestData(cls) -> None:
+            cls.alice, cls.bob = create("alice"), create("bob")
+            with use_user(cls.bob):
+                Note.objects.create(text="his")
+
+        def test_by_somebody_else(self) -> None:
+            with use_user(self.alice), self.assertNumQueries(4):
+                self.bob.delete()
+
+        def test_by_an_operator_in_the_admin(self) -> None:
+            root = get_user_model().objects.create_superuser("root")
+            self.client.force_login(root)
+            page = f"/admin/auth/user/{self.bob.pk}/delete/"
+            self.assertEqual(self.client.post(page, {"post": "yes"}).status_code, 302)
+            self.assertFalse(User.objects.filter(username="bob").exists())
+
+        def test_by_somebody_who_changes_their_mind(self) -> None:
+            with self.assertRaises(ZeroDivisionError), use_user(self.alice), transaction.atomic():
+                User.objects.get(pk=self.bob.pk).delete()
+                raise ZeroDivisionError
+            with use_user(self.bob):
+                self.assertEqual(texts(), ["his"])
+
+    with override_settings(DSUD_TEST_AMBIENT_USER=ambient):
+        run(Tests, Tests)
+
+
+def test_test_case__user_with_the_key_of_one_who_was_deleted_starts_clean() -> None:
+    carol = create("carol")  # Her database is a file.
+    with use_user(carol):
+        Note.objects.create(text="hers")
+
+    class Tests(TestCase):
+        bob: User
+
+        @classmethod
+        def setUpTestData(cls) -> None:
+            cls.bob = create("bob")
+            for user in (cls.bob, carol):
+                with use_user(user):
+                    Note.objects.create(text="for all")
+
+        def replace(self, user: User) -> None:
+            pk = user.pk
+            User.objects.get(pk=pk).delete()
+            again = get_user_model().objects.create_user(f"another{pk}", pk=pk)
+            with use_user(again):
+                self.assertEqual(texts(), [])
+                Note.objects.create(text="of the new one")
+
+        def change(self) -> None:
+            with use_user(self.bob):
+                self.assertEqual(texts(), ["for all"])
+            with use_user(carol):
+                self.assertEqual(texts(), ["hers", "for all"])
+            self.replace(self.bob)
+            with use_user(create("another")):
+                self.replace(carol)
+
+        test_first = test_second = change
+
+    run(Tests)
+    with use_user(carol):
+        assert texts() == ["hers"]
 
 
 def test_test_case__constraints_of_user_databases_are_checked_at_its_end() -> None:
@@ -335,6 +436,17 @@ def test_num_queries__default_and_user_databases_count_together() -> None:
             with self.assertNumQueries(4), use_user(alice), transaction.atomic():
                 Note.objects.create(text="a savepoint of default counts, but not the user's")
                 texts()
+
+        def test_blocks_that_only_the_user_has_count_as_before(self) -> None:
+            with use_user(create("alice")):
+                with self.assertNumQueries(4):  # Django opens a savepoint around the INSERT.
+                    Note.objects.get_or_create(text="new")
+                with self.assertNumQueries(1):
+                    Note.objects.get_or_create(text="new")
+                with self.assertNumQueries(6), transaction.atomic():
+                    Note.objects.get_or_create(text="newer")
+                with self.assertNumQueries(3), transaction.atomic(using=active_alias()):
+                    texts()
 
         def test_sign_up_counts_as_before(self) -> None:
             with self.assertNumQueries(1):

@@ -12,7 +12,7 @@ from django.db.models import Model
 from django.db.models.signals import post_delete, post_save, pre_save
 
 from dsud import models as registry
-from dsud import provisioning, transactions
+from dsud import provisioning, schema, transactions
 from dsud.conf import FIRST_USE, SIGN_UP, conf
 from dsud.context import user_key
 from dsud.engines import engine
@@ -88,12 +88,13 @@ def expect_database(
 def _sign_up_in_test(key: str, *, registers: bool) -> None:
     """Make the database at once, because nothing is committed in a test.
 
-    It is the test's own: one that is in its place stays, because the earlier user comes back.
+    One that an earlier user has left is emptied, because its rows come back with that user.
     """
-    provisioning.abandon(key)
     at_sign_up = SIGN_UP in conf.DSUD_PROVISION
-    if at_sign_up or engine().exists(key):
-        provisioning.stage_for_test(key, replaces=True)
+    if engine().staged_here(key) is not None or engine().exists(key):
+        schema.empty(key)
+    elif at_sign_up:
+        provisioning.stage_for_test(key)
     if not registers:
         return  # A fixture brings the rows of the registry itself, or does without.
     if at_sign_up:

@@ -302,18 +302,17 @@ def _on_commit_first(callback: Callable[[], None]) -> None:
 # Inside a ``TestCase``
 
 
-def stage_for_test(key: str, *, replaces: bool = False) -> bool:
+def stage_for_test(key: str) -> bool:
     """Make a database that nobody else ever reaches, until the block it is made in is rolled back.
 
     No callback waits for a commit, because there is none, and a test may count them.
-    With ``replaces`` it hides the database that is in the user's place.
     """
-    if not replaces and engine().exists(key):
+    if engine().exists(key):
         return False
     with ExitStack() as held:
         staged = engine().stage_for_test(key, prepare())
         held.callback(staged.discard)
-        birth = Birth(key, staged, held=held.pop_all(), replaces=replaces)
+        birth = Birth(key, staged, held=held.pop_all(), replaces=False)
     _births.of[key] = birth
     transactions.undo_with_block(birth.abandon)
     user_database_provisioned.send(sender=None, user_key=key)

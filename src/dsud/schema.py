@@ -13,14 +13,14 @@ import django
 from django.apps import apps
 from django.core.management import call_command
 from django.core.signals import setting_changed
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.migrations.exceptions import AmbiguityError
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.models import Model
 
-from dsud.connections import temporary
-from dsud.context import Block, TemporaryActivation
+from dsud.connections import alias_of, temporary, uncounted
+from dsud.context import Activation, Block, TemporaryActivation
 from dsud.exceptions import DSUDError
 from dsud.router import TEMPLATE_ALIAS, has_user_models, is_user_model
 
@@ -118,6 +118,16 @@ def is_current(alias: str) -> bool:
         return False
     wanted = {each._meta.db_table for each in user_models() if each._meta.can_migrate(connection)}
     return wanted <= set(connection.introspection.table_names())
+
+
+def empty(key: str) -> None:
+    """Delete all rows of a user's database, as that user, in the transaction that is open."""
+    alias = alias_of(key)
+    counted = connections[DEFAULT_DB_ALIAS], connections[alias]
+    with Block(Activation(key=key), releases=False), uncounted(counted[0]), uncounted(counted[1]):
+        for model in user_models():
+            if model._meta.managed and not model._meta.proxy:
+                model._base_manager.using(alias)._raw_delete(alias)
 
 
 class UnknownMigration(DSUDError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Hashable
+from typing import NamedTuple
 
 from dsud.conf import conf
 
@@ -25,6 +26,12 @@ def max_open() -> int:
     return max(1, (soft - max(64, soft // 4)) // FILES_PER_CONNECTION)
 
 
+class Fileless(NamedTuple):
+    """What a database in memory is counted by: it holds no file, and to close it is to lose it."""
+
+    database: Hashable
+
+
 class Slots:
     """The connections that count against the cap: leased, idle, opening and closing.
 
@@ -40,15 +47,16 @@ class Slots:
 
     def take(self, database: Hashable) -> bool:
         """Count one more connection to a database if the cap allows it."""
-        limit = max_open()
         now, before = self._open.get(database, (0, 0))
         most = max(before, now + 1)
-        more = _files(now + 1, most) - _files(now, before)
-        if self.count >= limit or self.files + more > limit * FILES_PER_CONNECTION:
-            return False
+        if not isinstance(database, Fileless):
+            limit = max_open()
+            more = _files(now + 1, most) - _files(now, before)
+            if self.count >= limit or self.files + more > limit * FILES_PER_CONNECTION:
+                return False
+            self.count += 1
+            self.files += more
         self._open[database] = (now + 1, most)
-        self.count += 1
-        self.files += more
         return True
 
     def free(self, database: Hashable) -> None:
@@ -56,8 +64,9 @@ class Slots:
         now, most = self._open.pop(database)
         if now > 1:
             self._open[database] = (now - 1, most)
-        self.count -= 1
-        self.files += _files(now - 1, most) - _files(now, most)
+        if not isinstance(database, Fileless):
+            self.count -= 1
+            self.files += _files(now - 1, most) - _files(now, most)
 
     def databases(self) -> frozenset[Hashable]:
         """Return the databases that have a connection."""

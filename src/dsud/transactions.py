@@ -55,6 +55,7 @@ class Levels(threading.local):
         self.stack: list[Level] = []
         # The alias that is joining now, because BEGIN and SAVEPOINT themselves ask for cursors.
         self.joining: str | None = None
+        self.leaving: str | None = None
 
 
 _levels = Levels()
@@ -90,6 +91,11 @@ def join(connection: BaseDatabaseWrapper) -> None:
                 level.joined[alias] = block
     finally:
         _levels.joining = None
+
+
+def follows_default(alias: str) -> bool:
+    """Tell whether a user's database opens or closes a block at this moment because it joined one."""
+    return alias in (_levels.joining, _levels.leaving)
 
 
 def _may_be_anybodys() -> bool:
@@ -182,9 +188,13 @@ def _agree_on_rollback(level: Level) -> None:
 
 
 def _leave_as_user(alias: str, block: Atomic, raised: Raised) -> None:
-    # As that user, because closing a savepoint takes a cursor, and another may be active by now.
-    with Block(Activation(key=key_of_alias(alias)), releases=False):
-        _exit(block, *raised)
+    before, _levels.leaving = _levels.leaving, alias
+    try:
+        # As that user, because closing a savepoint takes a cursor, and another may be active by now.
+        with Block(Activation(key=key_of_alias(alias)), releases=False):
+            _exit(block, *raised)
+    finally:
+        _levels.leaving = before
 
 
 def _return_connections(level: Level) -> None:

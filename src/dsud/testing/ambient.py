@@ -227,11 +227,6 @@ def notice_deleted(*, instance: Model, using: str | None, **kwargs: object) -> N
         return
     ambient.notice_deleted(instance)
     if transactions.is_of_a_test() and conf.DSUD_TEST_AMBIENT_USER:
-        _empty(alias_of(user_key(instance)))
-
-
-def _empty(alias: str) -> None:
-    if connections[alias].connection is not None:  # Otherwise nothing was written in this test.
-        for model in schema.user_models():
-            if model._meta.managed and not model._meta.proxy:
-                model._base_manager.using(alias)._raw_delete(alias)
+        key = user_key(instance)
+        if connections[alias_of(key)].connection is not None:  # Otherwise nothing was written.
+            schema.empty(key)

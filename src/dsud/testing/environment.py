@@ -31,8 +31,8 @@ from dsud.testing.fixtures import replacements as replacements_of_fixtures
 
 Guard: TypeAlias = Callable[..., object]
 
-#: What ends a transaction or opens one: a user database joins the blocks of ``default``, whose
-#: own statements are counted.
+#: What ends a transaction or opens one. It is not counted where a user database follows ``default``,
+#: whose own statements are.
 _TRANSACTION_CONTROL = ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "COMMIT")
 
 
@@ -42,14 +42,19 @@ _TRANSACTION_CONTROL = ("BEGIN", "SAVEPOINT", "RELEASE", "ROLLBACK", "COMMIT")
 class Log(deque[dict[str, str]]):
     """The queries of a user's connection, which count among those of ``default``, too."""
 
-    def __init__(self, log: deque[dict[str, str]]) -> None:
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        log = connection.queries_log
         super().__init__(log, maxlen=log.maxlen)
+        self._alias = connection.alias
 
     def append(self, query: dict[str, str]) -> None:
         """Log a query, also for whoever counts those of ``default`` at the moment."""
         super().append(query)
         default = connections[DEFAULT_DB_ALIAS]
-        if default.force_debug_cursor and not query["sql"].startswith(_TRANSACTION_CONTROL):
+        follows = query["sql"].startswith(_TRANSACTION_CONTROL) and transactions.follows_default(
+            self._alias
+        )
+        if default.force_debug_cursor and not follows:
             default.queries_log.append(query)
 
 
@@ -58,7 +63,7 @@ def _count(connection: BaseDatabaseWrapper) -> None:
     if connections[DEFAULT_DB_ALIAS].force_debug_cursor and not isinstance(
         connection.queries_log, Log
     ):
-        connection.queries_log = Log(connection.queries_log)
+        connection.queries_log = Log(connection)
         connection.force_debug_cursor = True
 
 

@@ -21,6 +21,7 @@ from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
 from dsud.engines.sqlite.templates import Templates
 from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist, UserDatabaseUnavailable
 from dsud.pool import pool
+from dsud.slots import Fileless
 
 if TYPE_CHECKING:
     from dsud.engines.sqlite.base import DatabaseWrapper
@@ -79,7 +80,10 @@ class Engine(BaseEngine):
     def pool_key(self, user_key: str) -> Hashable:
         """Return what the pool counts a connection by: its user, and the file if it is staged here."""
         staged = self.staged.get(user_key)
-        return (self.location, user_key) if staged is None else (self.location, id(staged))
+        if staged is None:
+            return self.location, user_key
+        key = self.location, id(staged)
+        return Fileless(key) if isinstance(staged, StagedInMemory) else key
 
     def _live(self, user_key: str) -> Path | None:
         try:
