@@ -22,6 +22,7 @@ INSTALLED_APPS = [
     "dsud",
     "tests.notes",
     "tests.library",
+    "tests.archive",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -58,6 +59,6 @@ DATABASES = {
     }
 }
 DATABASE_ROUTERS = ["dsud.router.UserSpecificDatabaseRouter"]
-DSUD_APPS = ["notes", "library.Loan"]
+DSUD_APPS = ["notes", "library.Loan", "archive"]
 TEST_RUNNER = "dsud.test_runner.UserSQLiteDBManagerTestRunner"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -416,7 +416,7 @@ def test_show__table() -> None:
         "last error",
     ]
     assert re.match(
-        rf"│ {alice.pk} +│ ready │ current │ 6\d\.\d\sKB │ 20\d\d-\d\d-\d\d \d\d:\d\d │", lines[3]
+        rf"│ {alice.pk} +│ ready │ current │ \d\d\.\d\sKB │ 20\d\d-\d\d-\d\d \d\d:\d\d │", lines[3]
     )
     assert "…" not in output
     assert lines[-1].startswith("2 user databases, 1")

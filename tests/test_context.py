@@ -366,3 +366,57 @@ def test_activation__that_nobody_answers_is_nobody() -> None:
         "No user is active, so there is no user database to reach. Log in, or wrap the code"
         " in `with dsud.use_user(user):`."
     )
+
+
+# Functions that only begin something
+
+
+async def _who() -> str | None:
+    return active_key()
+
+
+class _Callable:
+    async def __call__(self) -> str | None:
+        return active_key()
+
+
+def _each() -> Iterator[str | None]:
+    yield active_key()
+
+
+async def _aeach() -> AsyncIterator[str | None]:
+    yield active_key()
+
+
+def _beginning(function: Callable[[], object]) -> Callable[[], object]:
+    def begin() -> object:
+        return function()
+
+    return begin
+
+
+BEGUN: dict[str, Callable[[], object]] = {
+    "object that is called": _Callable(),
+    "function": _beginning(_who),
+    "generator": _beginning(_each),
+    "asynchronous generator": _beginning(_aeach),
+}
+
+
+@pytest.mark.parametrize("name", BEGUN)
+def test_decorator__what_a_function_has_begun_runs_as_the_user(name: str) -> None:
+    as_alice = use_user(1)(BEGUN[name])
+
+    async def meanwhile_as_bob() -> object:
+        async with use_user(2):
+            begun = as_alice()
+            if isinstance(begun, Iterator):
+                found = next(begun)
+            elif isinstance(begun, AsyncIterator):
+                found = await anext(begun)
+            else:
+                found = await begun  # type: ignore[misc]
+            assert active_key() == "2"
+        return found
+
+    assert asyncio.run(meanwhile_as_bob()) == "1"

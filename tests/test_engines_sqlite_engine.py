@@ -145,6 +145,7 @@ def built() -> engines.BaseEngine:
 
 def test_engine__without_base_dir_there_is_no_default(settings: pytest_django.Settings) -> None:
     del settings.BASE_DIR
+    engines.forget()  # Because pytest-django tells nobody of what it deletes.
     with pytest.raises(InvalidEngine, match=r"^USER_DATABASES\['default'\] has no LOCATION"):
         engines.engine()
 

@@ -71,7 +71,7 @@ def test_fingerprint__another_model_becomes_a_user_model(settings: pytest_django
     before = schema.fingerprint()
     settings.DSUD_APPS = ["notes"]
     assert schema.fingerprint() != before
-    settings.DSUD_APPS = ["notes", "library.Loan"]
+    settings.DSUD_APPS = ["notes", "library.Loan", "archive"]
     assert schema.fingerprint() == before
     settings.DSUD_APPS = ["notes", "library.Book"]
     assert schema.fingerprint() != before

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -67,6 +69,25 @@ class Second(Mixin, TestCase):
 class Third(SimpleTestCase):
     def test_nothing(self):
         self.assertTrue(True)
+
+class Fourth(SimpleTestCase):
+    def test_nothing(self):
+        pass
+"""
+
+RUNNER = """
+from django.test.runner import DiscoverRunner
+from dsud.test_runner import UserDatabaseRunnerMixin
+
+class WithoutDatabase(DiscoverRunner):
+    def setup_databases(self, **kwargs):
+        pass
+
+    def teardown_databases(self, old_config, **kwargs):
+        pass
+
+class Runner(UserDatabaseRunnerMixin, WithoutDatabase):
+    pass
 """
 
 
@@ -88,6 +109,11 @@ def project(tmp_path: Path) -> Path:
 
 def run_tests(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the project's tests with Django's command."""
+    return run_django(project, "test", *arguments)
+
+
+def run_django(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Django's commands for the project."""
     environment = {
         **os.environ,
         "DJANGO_SETTINGS_MODULE": "site_settings",
@@ -95,7 +121,7 @@ def run_tests(project: Path, *arguments: str) -> subprocess.CompletedProcess[str
         "TMPDIR": str(project / "scratch"),
     }
     return subprocess.run(
-        [sys.executable, "-m", "django", "test", *arguments],
+        [sys.executable, "-m", "django", *arguments],
         cwd=project,
         env=environment,
         capture_output=True,
@@ -123,7 +149,7 @@ def test_runner__enrols_users_and_leaves_production_untouched(
     for _ in range(2):  # Twice, because a database that is kept must not keep the users.
         result = run_tests(project, *arguments)
         assert result.returncode == 0, result.stderr
-        assert "Ran 6 tests" in result.stderr
+        assert "Ran 7 tests" in result.stderr
     assert_untouched(project)
 
 
@@ -135,7 +161,42 @@ def test_runner__failing_test_fails_the_run_and_leaves_nothing(project: Path) ->
     assert_untouched(project)
 
 
-def test_runner__only_simple_tests_need_no_database(project: Path) -> None:
-    result = run_tests(project, "diary.tests.Third")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("diary.tests.Third", "diary.tests.Fourth"),
+        ("diary.tests.Third", "diary.tests.Fourth", "--parallel", "2"),
+        ("diary.tests.Second.test_new_user", "--testrunner", "diary.runner.Runner"),
+    ],
+    ids=["serial", "parallel", "runner that sets up none"],
+)
+def test_runner__without_a_database_for_tests_leaves_that_of_production_alone(
+    project: Path, arguments: tuple[str, ...]
+) -> None:
+    (project / "diary" / "runner.py").write_text(RUNNER)
+    migrated = run_django(project, "migrate")
+    assert migrated.returncode == 0, migrated.stderr
+    with closing(sqlite3.connect(project / "db.sqlite3")) as default, default:
+        default.execute(
+            "INSERT INTO auth_user (id, username, password, first_name, last_name, email,"
+            " is_staff, is_superuser, is_active, date_joined)"
+            " VALUES (1, 'user_1337', '', '', '', '', 0, 0, 1, '2026-01-01')"
+        )
+    before = (project / "db.sqlite3").read_bytes()
+
+    result = run_tests(project, *arguments)
+
     assert result.returncode == 0, result.stderr
+    assert (project / "db.sqlite3").read_bytes() == before
     assert_untouched(project)
+
+
+def test_runner__database_that_an_interrupted_run_has_kept_is_no_obstacle(project: Path) -> None:
+    assert run_tests(project, "--keepdb").returncode == 0
+    with closing(sqlite3.connect(project / "test.sqlite3")) as default, default:
+        default.execute(
+            "INSERT INTO dsud_userdatabase (user_key, state, schema, last_error, created)"
+            " VALUES ('7', 'ready', '', '', '2026-01-01')"
+        )
+    result = run_tests(project, "--keepdb")
+    assert result.returncode == 0, result.stderr

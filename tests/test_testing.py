@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import sys
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +18,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.core import serializers
 from django.core.exceptions import SynchronousOnlyOperation
+from django.core.management import CommandError, call_command
 from django.db import IntegrityError, connections, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import (
@@ -28,12 +32,12 @@ from django.test.testcases import DatabaseOperationForbidden
 from django.test.utils import CaptureQueriesContext
 from django.urls import path
 
-from dsud import current_user_id, testing, use_user
+from dsud import current_user_id, fleet, testing, use_user
 from dsud.connections import alias_of, release
 from dsud.context import active_alias, user_key
 from dsud.engines import engine
 from dsud.engines.base import BaseEngine
-from dsud.engines.scratch import scratch
+from dsud.engines.scratch import in_tests, scratch
 from dsud.exceptions import InvalidEngine, NoActiveUser
 from dsud.models import UserDatabase
 from dsud.pool import pool
@@ -276,11 +280,61 @@ def test_test_case__user_with_the_key_of_one_who_was_deleted_starts_clean() -> N
             with use_user(create("another")):
                 self.replace(carol)
 
+        def test_third__with_files_of_the_earlier_one(self) -> None:
+            dave = create("dave")
+            (engine().files_directory(user_key(dave)) / "secret").touch()
+            pk = dave.pk
+            dave.delete()
+            again = get_user_model().objects.create_user("again", pk=pk)
+            self.assertEqual(list(engine().files_directory(user_key(again)).iterdir()), [])
+
         test_first = test_second = change
 
     run(Tests)
     with use_user(carol):
         assert texts() == ["hers"]
+
+
+def test_test_case__commands_find_the_databases_of_its_users() -> None:
+    class Tests(TestCase):
+        alice: User
+
+        @classmethod
+        def setUpTestData(cls) -> None:
+            cls.alice = create("alice")
+            with use_user(cls.alice):
+                Note.objects.create(text="hers")
+            User.objects.bulk_create([User(username="bob")])
+
+        def call(self, *arguments: str) -> str:
+            output = io.StringIO()
+            call_command(*arguments, stdout=output)
+            return output.getvalue()
+
+        def test_show(self) -> None:
+            key = user_key(self.alice)
+            (row,) = json.loads(self.call("show_user_dbs", "--json"))
+            self.assertEqual((row["user"], row["state"], row["size"]), (key, "ready", 0))
+
+        def test_migrate(self) -> None:
+            for option in ("--plan", "--check", "--no-input"):
+                self.assertIn("1 of 1 user databases", self.call("migrate_user_dbs", option))
+            with use_user(self.alice):
+                self.assertEqual(texts(), ["hers"])
+
+        def test_create(self) -> None:
+            self.assertIn("1 of 1 user databases made", self.call("create_user_db", "--all"))
+            self.assertIn("0 of 0 user databases made", self.call("create_user_db", "--all"))
+            self.assertEqual(len(fleet.for_each(lambda key: texts())), 2)
+            with self.assertRaisesMessage(CommandError, "has a database already"):
+                self.call("create_user_db", "--user", "alice")
+
+        def test_run(self) -> None:
+            self.assertIn('"hers"', self.call("run_on_user_dbs", "dumpdata", "notes"))
+            outcomes = fleet.for_each(lambda key: texts())
+            self.assertEqual([outcome.result for outcome in outcomes], [["hers"]])
+
+    run(Tests)
 
 
 def test_test_case__constraints_of_user_databases_are_checked_at_its_end() -> None:
@@ -597,7 +651,7 @@ def test_ambient__instance_goes_to_where_it_came_from() -> None:
 def test_ambient__new_row_goes_to_the_user_of_its_one_key() -> None:
     class Tests(TestCase):
         def test_them(self) -> None:
-            _, bob = create("alice"), create("bob")
+            alice, bob = create("alice"), create("bob")
             book = Book.objects.create(title="Emma")
             loans = [
                 Loan.objects.get_or_create(book=book, reader=bob, defaults={})[0],
@@ -611,6 +665,8 @@ def test_ambient__new_row_goes_to_the_user_of_its_one_key() -> None:
             for each in (*loans, loan):
                 self.assertEqual(each._state.db, alias_of(user_key(bob)))
             self.assertEqual(Loan.objects.filter(reader=bob).count(), 5)
+            self.assertEqual(Loan.objects.filter(reader__in=[bob]).count(), 5)
+            self.assertEqual(Loan.objects.filter(reader__in=[alice, bob]).count(), 0)
             self.assertEqual(bob.loan_set.count(), 5)
 
     run(Tests)
@@ -795,3 +851,13 @@ def test_location__of_a_process_that_a_test_forks_is_the_same() -> None:
     if (child := os.fork()) == 0:
         os._exit(testing.directory() != before)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_in_tests__not_while_another_thread_imports_djangos_test_utils(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    incomplete = ModuleType("django.test.utils")
+    incomplete.__spec__ = mock.Mock(_initializing=True)
+    assert in_tests()
+    monkeypatch.setitem(sys.modules, "django.test.utils", incomplete)
+    assert not in_tests()

@@ -386,3 +386,15 @@ def test_atomic__error_before_the_first_cursor_of_an_inner_block(users: tuple[Us
         write("kept, too")
     with use_user(bob):
         assert both() == (["kept", "kept, too"], ["kept", "kept, too"])
+
+
+def test_explicit_alias__whose_own_block_fails_is_never_committed_by_half(alice: User) -> None:
+    alias = f"user_{alice.pk}"
+    with transaction.atomic():
+        with use_user(alice):
+            Note.objects.create(text="before")
+        with suppress(Boom), transaction.atomic(), transaction.atomic(using=alias, savepoint=False):
+            Note.objects.using(alias).create(text="half")
+            raise Boom
+    with use_user(alice):
+        assert not Note.objects.filter(text="half").exists()

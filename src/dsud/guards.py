@@ -17,7 +17,7 @@ from dsud.connections import key_of_alias
 from dsud.context import entered_key, refuse_unless_active, user_key
 from dsud.exceptions import NoActiveUser, WrongUser
 from dsud.router import is_user_model, owner_of
-from dsud.stamps import STAMP, VALUES, Stamp, note, note_value, stamp
+from dsud.stamps import JUDGED_FOR, STAMP, VALUES, Stamp, note, note_value, stamp
 
 if TYPE_CHECKING:
     from django.db.models.sql.compiler import SQLCompiler
@@ -63,6 +63,7 @@ def _guard_clone(clone: Callable[[Query], Query]) -> Callable[[Query], Query]:
     @functools.wraps(clone)
     def stamped(self: Query) -> Query:
         copy = clone(self)
+        copy.__dict__.pop(JUDGED_FOR, None)
         if not copy.__dict__.get(STAMP):
             stamp(copy)
         return copy
@@ -77,8 +78,11 @@ def _guard_compiler(get_compiler: Callable[..., SQLCompiler]) -> Callable[..., S
     def judged(self: Query, *args: object, **kwargs: object) -> SQLCompiler:
         compiler = get_compiler(self, *args, **kwargs)
         notes = self.__dict__
+        key = key_of_alias(compiler.connection.alias)
+        if key is not None:
+            # Because what it is ordered by and set to is resolved while it is compiled.
+            notes[JUDGED_FOR] = key
         if notes.get(STAMP) or VALUES in notes:
-            key = key_of_alias(compiler.connection.alias)
             for stamp in (notes.get(STAMP), *notes.get(VALUES, ())):
                 if stamp and key is not None and stamp.key() not in (None, key):
                     _refuse_query(self, stamp, active=key)
@@ -129,6 +133,17 @@ def _guard_update(add: Callable[..., None]) -> Callable[..., None]:
     return noted
 
 
+def _guard_related_update(add: Callable[..., None]) -> Callable[..., None]:
+    """Note the values of fields that a model has from its parent, which are updated apart."""
+
+    @functools.wraps(add)
+    def noted(self: UpdateQuery, model: type[Model], field: object, value: object) -> None:
+        note_value(self, value)
+        add(self, model, field, value)
+
+    return noted
+
+
 # Results that a queryset keeps, or has read half
 
 
@@ -151,10 +166,16 @@ class Rows:
         notes = queryset.__dict__
         notes["_result_cache"] = rows
         notes.pop(ROWS_OF, None)
-        if rows and is_user_model(queryset.model):
+        # That there are no rows is an answer, too, but ``.none()`` is free for everyone.
+        if rows is not None and is_user_model(queryset.model) and not _is_none(queryset):
             owner = key_of_alias(queryset.db)
             if owner is not None:
                 notes[ROWS_OF] = owner
+
+
+def _is_none(queryset: query.QuerySet[Model]) -> bool:
+    # A RawQuerySet's query is of another class.
+    return bool(getattr(queryset.query, "is_empty", bool)())
 
 
 def _guard_iterator(iterator: Callable[..., Iterator[T]]) -> Callable[..., Iterator[T]]:
@@ -274,8 +295,8 @@ def install() -> None:
 
     - ``Query.__init__``, ``clone``, ``combine`` and ``get_compiler``: every ORM query is built and
       compiled there.
-    - ``Query.check_query_object_type`` and ``UpdateQuery.add_update_fields``: where an object
-      given as a value becomes its primary key.
+    - ``Query.check_query_object_type``, ``UpdateQuery.add_update_fields`` and
+      ``add_related_update``: where an object given as a value becomes its primary key.
     - ``QuerySet._result_cache``: what an evaluated queryset answers from; ``iterator``, which a
       ``RawQuerySet`` has, too.
     - ``prefetch_one_level`` and the functions that make related managers: looked up in their
@@ -303,6 +324,7 @@ def _replaced() -> Iterator[tuple[object, str, Callable[..., object]]]:
     yield Query, "get_compiler", _guard_compiler
     yield Query, "check_query_object_type", _guard_lookup
     yield UpdateQuery, "add_update_fields", _guard_update
+    yield UpdateQuery, "add_related_update", _guard_related_update
     yield query.QuerySet, "iterator", _guard_iterator
     yield query.RawQuerySet, "iterator", _guard_iterator
     yield query.QuerySet, "db", _guard_db

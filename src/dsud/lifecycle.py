@@ -90,6 +90,7 @@ def _sign_up_in_test(key: str, *, registers: bool) -> None:
 
     One that an earlier user has left is emptied, because its rows come back with that user.
     """
+    provisioning.abandon(key)
     at_sign_up = SIGN_UP in conf.DSUD_PROVISION
     if engine().staged_here(key) is not None or engine().exists(key):
         schema.empty(key)

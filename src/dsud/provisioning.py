@@ -43,7 +43,7 @@ def provision(key: str, *, lost: bool = False) -> None:
     location does not allow it.
     """
     state = registry.state_of(key)
-    if state == State.READY and not lost and not engine().exists(key):
+    if state == State.READY and not lost and not engine().serves(key):
         raise missing(key)
     if state == State.DELETED:
         registry.write(key, state=State.PENDING)
@@ -79,7 +79,7 @@ def provide(key: str) -> None:
 
 def refuse_missing(key: str) -> None:
     """Raise the error of ``missing`` unless the user's database is there."""
-    if not engine().exists(key):
+    if not engine().serves(key):
         raise missing(key)
 
 
@@ -117,7 +117,7 @@ def _make_now_or_at_commit(key: str) -> bool:
     """Make a database unless there is one; tell which."""
     with _disk_errors_typed(key):
         if transactions.is_of_a_test():
-            return stage_for_test(key)
+            return stage_for_test(key) and register(key, current=True)
         if transaction.get_connection(DEFAULT_DB_ALIAS).in_atomic_block:
             return _stage_until_commit(key)
         return _make(key)
@@ -259,8 +259,9 @@ _births = Births()
 
 
 def abandon(key: str) -> None:
-    """Discard what this thread has staged for a user, if anything."""
-    if (birth := _births.of.get(key)) is not None:
+    """Discard what this thread has staged for a user, unless a rollback in a test brings it back."""
+    birth = _births.of.get(key)
+    if birth is not None and not transactions.is_undone_around(birth.abandon):
         birth.abandon()
 
 

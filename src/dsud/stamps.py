@@ -10,6 +10,7 @@ from django.db.models import Model
 from django.db.models.sql import Query
 
 from dsud.context import Activation, current_activation
+from dsud.exceptions import WrongUser
 from dsud.router import is_user_model, owner_of
 
 #: Where a query keeps its own stamp: None until somebody is active, False for shared models.
@@ -17,6 +18,9 @@ STAMP = "dsud_stamp"
 
 #: Where it keeps the stamps of what it is filtered by, combined with or set to.
 VALUES = "dsud_stamps_of_values"
+
+#: Where it keeps for whose database it was last compiled; what is noted later is judged at once.
+JUDGED_FOR = "dsud_judged_for"
 
 
 class Stamp:
@@ -79,6 +83,12 @@ def note(query: Query, *stamps: Stamp) -> None:
 
 
 def note_value(query: Query, value: object) -> None:
-    """Note whose object a value is: afterwards only its primary key is left."""
+    """Note whose object a value is: afterwards only its primary key is left.
+
+    Raises ``WrongUser`` when the query is being compiled for another user already.
+    """
     if isinstance(value, Model) and (owner := owner_of(value)) is not None:
+        judged_for = query.__dict__.get(JUDGED_FOR, owner)
+        if judged_for != owner:
+            raise WrongUser(owner=owner, active=judged_for, what="A value in a query")
         note(query, Stamp(None, owner))

@@ -39,16 +39,36 @@ def run_inside(function: Callable[P, R], whole: Reentrant, step: Reentrant) -> C
     elif inspect.iscoroutinefunction(function):
         wrapped = _coroutine_inside(function, whole)
     else:
-        wrapped = _function_inside(function, whole)
+        wrapped = _function_inside(function, whole, step)
     return cast("Callable[P, R]", functools.wraps(function)(wrapped))
 
 
-def _function_inside(function: Callable[P, R], whole: Reentrant) -> Callable[P, R]:
-    def inside(*args: P.args, **kwargs: P.kwargs) -> R:
+def _function_inside(
+    function: Callable[P, R], whole: Reentrant, step: Reentrant
+) -> Callable[P, object]:
+    def inside(*args: P.args, **kwargs: P.kwargs) -> object:
         with whole:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+        return _rest_inside(result, whole, step)
 
     return inside
+
+
+def _rest_inside(result: object, whole: Reentrant, step: Reentrant) -> object:
+    """Run inside a block what a function has begun only: nothing tells from outside that it does.
+
+    Such are a lambda, or an object that is called, around an asynchronous function.
+    """
+    again: Callable[[], object] = lambda: result  # noqa: E731
+    if inspect.iscoroutine(result):
+        again = _coroutine_inside(cast("Callable[[], Awaitable[object]]", again), whole)
+    elif inspect.isgenerator(result):
+        begun = cast("Callable[[], Generator[object, object, object]]", again)
+        again = _generator_inside(begun, whole, step)
+    elif inspect.isasyncgen(result):
+        abegun = cast("Callable[[], AsyncGenerator[object, object]]", again)
+        again = _async_generator_inside(abegun, whole, step)
+    return again()
 
 
 def _coroutine_inside(

@@ -59,7 +59,8 @@ class UserDatabaseRunnerMixin(Runner):
 
         config = super().setup_databases(**kwargs)
         aliases = cast("Collection[str] | None", kwargs.get("aliases"))
-        self._enrols = aliases is None or DEFAULT_DB_ALIAS in aliases
+        # Not where a runner sets up none, whatever it is asked for: default is production's then.
+        self._enrols = scratch.has_default() and (aliases is None or DEFAULT_DB_ALIAS in aliases)
         if self._enrols:
             provisioning.prepare()  # Once, before workers are forked.
             testing.start_afresh()

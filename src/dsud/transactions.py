@@ -77,7 +77,10 @@ def join(connection: BaseDatabaseWrapper) -> None:
     if not stack or alias in stack[-1].joined or alias == _levels.joining:
         return
     if key_of_alias(alias) != active_key() and not _may_be_anybodys():
-        # An explicit alias stays explicit, but what a test writes ends with the test.
+        # An explicit alias stays explicit, but what a test writes ends with the test. What it writes
+        # in this block is not undone with it, so that its wish to be rolled back outlives the block.
+        for level in stack:
+            level.sound = [other for other in level.sound if other != alias]
         stack = [level for level in stack if level.is_of_a_test]
     _levels.joining = alias
     try:
@@ -116,6 +119,11 @@ def joined() -> list[str]:
 def undo_with_block(undo: Callable[[], None]) -> None:
     """Call something when the innermost block, or one around it, is rolled back."""
     _levels.stack[-1].undo.append(undo)
+
+
+def is_undone_around(undo: Callable[[], None]) -> bool:
+    """Tell whether something will be called only when a block around the innermost one rolls back."""
+    return any(undo in level.undo for level in _levels.stack[:-1])
 
 
 def enter(atomic: Atomic) -> None:

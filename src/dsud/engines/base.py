@@ -125,6 +125,10 @@ class BaseEngine(ABC):
     def staged_here(self, user_key: str) -> Staged | None:
         """Return what this thread has staged for a user: it opens that, and nobody else may."""
 
+    def serves(self, user_key: str) -> bool:
+        """Tell whether this thread can open a user's database, be it in its place or staged here."""
+        return self.staged_here(user_key) is not None or self.exists(user_key)
+
     @abstractmethod
     def delete(self, user_key: str) -> None:
         """Move the user's database to the trash; its place is never used again.

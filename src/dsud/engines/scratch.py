@@ -9,6 +9,9 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
+
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from dsud.conf import EngineSettings, conf
 from dsud.exceptions import InvalidEngine
@@ -24,9 +27,14 @@ def in_tests() -> bool:
     6.1). If that goes, the runner of this package and its pytest plugin fail at once.
     """
     utils = sys.modules.get("django.test.utils")
-    return scratch.serves_fixtures or (
-        utils is not None and hasattr(utils._TestState, "saved_data")
-    )
+    if utils is None or _is_being_imported(utils):
+        return scratch.serves_fixtures
+    return scratch.serves_fixtures or hasattr(utils._TestState, "saved_data")
+
+
+def _is_being_imported(module: ModuleType) -> bool:
+    """Tell whether another thread is importing a module, which is listed before it is complete."""
+    return bool(getattr(module.__spec__, "_initializing", False))
 
 
 def _worker() -> int:
@@ -37,6 +45,12 @@ def _worker() -> int:
     """
     runner = sys.modules.get("django.test.runner")
     return getattr(runner, "_worker_id", 0)
+
+
+def _default() -> object:
+    """Return what tells one ``default`` from another; Oracle's for tests has another user only."""
+    settings = connections.settings[DEFAULT_DB_ALIAS]
+    return str(settings["NAME"]), settings["USER"]
 
 
 class Scratch:
@@ -52,6 +66,7 @@ class Scratch:
         self._directory = Path()
         self._allowed: list[Path] = []
         self._configured: object = None
+        self._configured_default: object = None
         #: Set by ``manage.py testserver``, whose ``default`` is a test database, too.
         self.serves_fixtures = False
 
@@ -59,6 +74,14 @@ class Scratch:
         """Remember what the settings say before any test overrides it; told once, not again."""
         if self._configured is None:  # A test that overrides INSTALLED_APPS readies them again.
             self._configured = conf.USER_DATABASES
+            self._configured_default = _default()
+
+    def has_default(self) -> bool:
+        """Tell whether ``default`` is a database for tests and not the one that the settings name.
+
+        A run of tests that need no database leaves it as it is in the settings: in production.
+        """
+        return _default() != self._configured_default
 
     def directory(self) -> Path:
         """Return the directory of this worker; made when the engine needs it."""

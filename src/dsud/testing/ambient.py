@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from django.contrib.auth import get_user_model
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.models import ForeignKey, Model, QuerySet
-from django.db.models.lookups import Exact
+from django.db.models.lookups import Exact, In
 from django.db.models.sql import Query
 
 from dsud import schema, transactions
@@ -131,8 +132,13 @@ def _key_in_query(query: Query) -> str | None:
     if field is None or query.where.negated or query.where.connector != "AND":
         return None
     for lookup in query.where.children:
-        if isinstance(lookup, Exact) and getattr(lookup.lhs, "target", None) is field:
-            return user_key(lookup.rhs) if isinstance(lookup.rhs, (int, str)) else None
+        if isinstance(lookup, (Exact, In)) and getattr(lookup.lhs, "target", None) is field:
+            values = (
+                list(lookup.rhs) if isinstance(lookup.rhs, (list, tuple, set)) else [lookup.rhs]
+            )
+            if len(values) == 1 and isinstance(values[0], (int, str, uuid.UUID)):
+                return user_key(values[0])
+            return None
     return None
 
 

@@ -40,5 +40,5 @@ def withdraw_users() -> None:
 def ensure_database(user: Model) -> None:
     """Make a user's database unless the sign-up did, which DSUD_PROVISION may keep it from."""
     key = user_key(user)
-    if engine().staged_here(key) is None and not engine().exists(key):
+    if not engine().serves(key):
         provisioning.provision(key)

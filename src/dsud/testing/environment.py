@@ -16,13 +16,13 @@ from django.db.models.signals import post_delete, post_save
 from django.test import client, testcases
 
 from dsud import engines, transactions
-from dsud.conf import conf
 from dsud.connections import release
 from dsud.context import stand_in
 from dsud.engines import engine
 from dsud.engines.base import BaseEngine
 from dsud.engines.scratch import scratch
 from dsud.leases import Force
+from dsud.models import UserDatabase
 from dsud.pool import pool
 from dsud.testing.ambient import ambient, nobody_stands_in, notice_created, notice_deleted
 from dsud.testing.ambient import replacements as replacements_of_ambient
@@ -96,7 +96,9 @@ def start_afresh() -> None:
     if engine().is_initialized():
         scratch.start_afresh()
         engines.forget()
-    if conf.USER_SQLITE_DB_MANAGER_TEST_USER_DETAILS:
+    if scratch.has_default():
+        # Those whose files are gone, as an interrupted run leaves them in a default that is kept.
+        UserDatabase.objects.using(DEFAULT_DB_ALIAS).all().delete()
         enrol_users()
         ambient.reset()
 

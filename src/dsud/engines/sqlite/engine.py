@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import weakref
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -205,6 +205,8 @@ class Engine(BaseEngine):
 
     def lock(self, user_key: str) -> AbstractContextManager[None]:
         """Keep every other process and thread from making, migrating or deleting the database."""
+        if isinstance(self.staged.get(user_key), StagedInMemory):
+            return nullcontext()  # Nobody else can reach it, and the location may not be there.
         return files.locked(self.location, user_key)
 
     def is_initialized(self) -> bool:

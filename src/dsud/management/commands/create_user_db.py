@@ -51,5 +51,5 @@ def provision(key: str, *, lost: bool) -> str:
 def users_without_database() -> Iterator[str]:
     """Yield the keys of all users who have no database."""
     for pk in get_user_model()._base_manager.order_by("pk").values_list("pk", flat=True).iterator():
-        if not engine().exists(key := user_key(pk)):
+        if not engine().serves(key := user_key(pk)):
             yield key
