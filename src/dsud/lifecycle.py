@@ -92,7 +92,7 @@ def _sign_up_in_test(key: str, *, registers: bool) -> None:
     """
     provisioning.abandon(key)
     at_sign_up = SIGN_UP in conf.DSUD_PROVISION
-    if engine().staged_here(key) is not None or engine().exists(key):
+    if engine().serves(key):
         schema.empty(key)
     elif at_sign_up:
         provisioning.stage_for_test(key)

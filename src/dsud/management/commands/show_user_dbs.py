@@ -55,12 +55,13 @@ def describe(keys: list[str]) -> Iterator[dict[str, object]]:
     rows = UserDatabase.objects.using(DEFAULT_DB_ALIAS).in_bulk(keys, field_name="user_key")
     for key in keys:
         row = rows.get(key)
-        exists = engine().serves(key)
+        in_place = engine().exists(key)
+        exists = in_place or engine().staged_here(key) is not None
         yield {
             "user": key,
             "state": _state(row, exists=exists),
             "schema": "" if row is None else "current" if row.schema == wanted else "outdated",
-            "size": engine().size(key) if engine().exists(key) else 0,
+            "size": engine().size(key) if in_place else 0,
             "migrated": None if row is None else row.migrated,
             "last_error": "" if row is None else row.last_error,
         }
