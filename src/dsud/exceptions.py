@@ -107,6 +107,10 @@ class UserDatabaseUnavailable(UserDatabaseError):
     status_code = 503
 
 
+class KeyRangesExhausted(UserDatabaseError):
+    """Raised when no range of primary keys is left for another user database."""
+
+
 class FleetFailed(DSUDError):
     """Raised when some databases of the fleet failed; ``failures`` has each user's cause."""
 

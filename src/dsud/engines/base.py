@@ -12,7 +12,11 @@ from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dsud.conf import EngineSettings
+from dsud.engines.ranges import KeyRange
 from dsud.exceptions import NotSupportedByEngine
+
+#: What an engine cannot do that lacks ``supports_distinct_keys``.
+DISTINCT_KEYS = "take the primary keys of each user from a range of their own"
 
 
 class Staged(ABC):
@@ -47,6 +51,9 @@ class BaseEngine(ABC):
 
     #: Called with a user's key before a cursor for their database executes or fetches; may refuse.
     before_cursor_use: ClassVar[Callable[[str], None] | None] = None
+
+    #: Can each user's database take its primary keys from a range of its own?
+    supports_distinct_keys: ClassVar[bool] = False
 
     def __init__(self, alias: str, settings: EngineSettings) -> None:
         self.alias = alias
@@ -108,18 +115,21 @@ class BaseEngine(ABC):
         """
 
     @abstractmethod
-    def stage(self, user_key: str, fingerprint: str) -> Staged:
+    def stage(self, user_key: str, fingerprint: str, *, keys: KeyRange | None = None) -> Staged:
         """Clone the template for a user, aside; the caller holds ``lock(user_key)``.
 
+        ``keys``, only given to an engine that ``supports_distinct_keys``, is as for ``begin_keys``.
         Raises ``OSError`` when the disk cannot take it.
         """
 
-    def stage_for_test(self, user_key: str, fingerprint: str) -> Staged:
+    def stage_for_test(
+        self, user_key: str, fingerprint: str, *, keys: KeyRange | None = None
+    ) -> Staged:
         """Clone the template for a user of a test, who never publishes it but discards it soon.
 
         Nothing is locked. What the engine can do without in this case, it may leave out.
         """
-        return self.stage(user_key, fingerprint)
+        return self.stage(user_key, fingerprint, **({} if keys is None else {"keys": keys}))
 
     @abstractmethod
     def staged_here(self, user_key: str) -> Staged | None:
@@ -143,6 +153,21 @@ class BaseEngine(ABC):
         ``NotSupportedByEngine`` when the engine keeps no files beside databases.
         """
         raise NotSupportedByEngine(self.alias, "keep files beside a user's database")
+
+    def key_number(self, connection: BaseDatabaseWrapper) -> int | None:
+        """Return the number that ``begin_keys`` noted in a database, wherever it has been since.
+
+        Raises ``NotSupportedByEngine``.
+        """
+        raise NotSupportedByEngine(self.alias, DISTINCT_KEYS)
+
+    def begin_keys(self, connection: BaseDatabaseWrapper, keys: KeyRange) -> int:
+        """Have new rows get primary keys of a range, and return the last key that was given.
+
+        Rows that are there keep their keys, and no key is ever given again. Doing it once more
+        changes nothing, but for tables that are new. Raises ``NotSupportedByEngine``.
+        """
+        raise NotSupportedByEngine(self.alias, DISTINCT_KEYS)
 
     @abstractmethod
     def is_initialized(self) -> bool:
