@@ -107,6 +107,10 @@ class UserDatabaseUnavailable(UserDatabaseError):
     status_code = 503
 
 
+class UserRowsUnavailable(UserDatabaseUnavailable):
+    """Raised when a user is to be deleted whose rows cannot be shown to those who listen for them."""
+
+
 class KeyRangesExhausted(UserDatabaseError):
     """Raised when no range of primary keys is left for another user database."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from django.contrib.auth import get_user_model
 from django.db import DEFAULT_DB_ALIAS, transaction
 from django.db.models import Model
-from django.db.models.signals import post_delete, post_save, pre_save
+from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from dsud import models as registry
 from dsud import provisioning, schema, transactions
@@ -17,6 +17,9 @@ from dsud.conf import FIRST_USE, SIGN_UP, conf
 from dsud.context import user_key
 from dsud.engines import engine
 from dsud.models import UserDatabase
+from dsud.receivers import giving_up_rows, tell_of_rows
+
+__all__ = ["giving_up_rows"]
 
 logger = logging.getLogger("dsud")
 
@@ -34,6 +37,7 @@ def connect(model: type[Model]) -> None:
     """
     post_save.connect(expect_database, sender=model)
     if model._meta.concrete_model is get_user_model()._meta.concrete_model:
+        pre_delete.connect(tell_of_rows, sender=model)
         post_delete.connect(delete_with_user, sender=model)
     else:
         pre_save.connect(notice_extension, sender=model)
