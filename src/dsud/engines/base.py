@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -130,6 +131,20 @@ class BaseEngine(ABC):
         Nothing is locked. What the engine can do without in this case, it may leave out.
         """
         return self.stage(user_key, fingerprint, **({} if keys is None else {"keys": keys}))
+
+    def stage_copy(
+        self,
+        user_key: str,
+        source: sqlite3.Connection,
+        *,
+        prepare: Callable[[sqlite3.Connection], None],
+    ) -> Staged:
+        """Take over what a SQLite file from elsewhere holds, aside, as ``stage`` does.
+
+        ``prepare`` is given the copy before anybody may use it. Raises ``NotSupportedByEngine`` when
+        databases are no such files.
+        """
+        raise NotSupportedByEngine(self.alias, "take over SQLite files")
 
     @abstractmethod
     def staged_here(self, user_key: str) -> Staged | None:

@@ -16,7 +16,7 @@ from dsud.conf import EngineSettings
 from dsud.engines.base import BaseEngine
 from dsud.engines.ranges import KeyRange
 from dsud.engines.scratch import in_tests
-from dsud.engines.sqlite import checks, connection, files, image, sequences
+from dsud.engines.sqlite import checks, connection, copies, files, image, sequences
 from dsud.engines.sqlite.authorizer import restrict
 from dsud.engines.sqlite.paths import uri_of, user_directory
 from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
@@ -242,9 +242,25 @@ class Engine(BaseEngine):
     def stage(self, user_key: str, fingerprint: str, *, keys: KeyRange | None = None) -> StagedFile:
         """Clone the template for a user, aside."""
         data = image.clone(self._templates.read(fingerprint), user_key, keys=keys)
+        return self._stage(user_key, lambda path: files.write_durably(path, data))
+
+    def stage_copy(
+        self,
+        user_key: str,
+        source: sqlite3.Connection,
+        *,
+        prepare: Callable[[sqlite3.Connection], None],
+    ) -> StagedFile:
+        """Take over what a SQLite file from elsewhere holds, aside."""
+        return self._stage(
+            user_key,
+            lambda path: copies.copy(source, path, user_key=user_key, prepare=prepare),
+        )
+
+    def _stage(self, user_key: str, write: Callable[[Path], None]) -> StagedFile:
         staged = StagedFile(self, user_key)
         try:
-            files.write_durably(staged.path, data)
+            write(staged.path)
         except BaseException:
             staged.discard()  # Now, because whoever keeps the exception keeps the object.
             raise
