@@ -199,6 +199,7 @@ def test_adopt_file__takes_along_what_is_in_the_wal(old: Path, people: list[User
         assert (source.read_bytes(), wal.read_bytes()) == before
         assert site.execute("SELECT count(*) FROM notes_note").fetchone() == (2,)
     assert texts(2) == ["bike", "just written"]
+    assert raw(engine().path_of("2"), "PRAGMA auto_vacuum") == [(2,)]
 
 
 def test_adopt_files__again_changes_nothing(old: Path, people: list[User]) -> None:

@@ -27,8 +27,8 @@ def copy(
     os.close(files.open_private(path, os.O_WRONLY | os.O_EXCL))
     with closing(sqlite3.connect(path, isolation_level=None)) as target:
         source.backup(target)
-        # Not in WAL mode yet, which the copy has from its source: auto_vacuum would be ignored. And
-        # synced once at the end, because until then nobody needs it.
+        # Not in the WAL mode of the source, lest VACUUM writes everything twice, and synced once at
+        # the end, because until then nobody needs it.
         target.executescript("PRAGMA journal_mode = DELETE; PRAGMA synchronous = OFF;")
         prepare(target)
         target.execute(f"PRAGMA application_id = {APPLICATION_ID}")
