@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
 
-from dsud import asynchronous, collector, guards, objects, transactions
+from dsud import asynchronous, collector, guards, methods, objects, transactions
 from dsud.connections import key_of_alias, resolve_aliases_on_demand
 from dsud.engines.base import ask_before_cursors, provide_missing_with
 from dsud.engines.scratch import scratch
@@ -30,6 +30,7 @@ class DSUDConfig(AppConfig):
         provide_missing_with(provisioning.provide)
         guards.install()
         objects.install()
+        methods.install()
         transactions.install()
         collector.install()
         asynchronous.install()

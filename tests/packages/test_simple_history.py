@@ -192,7 +192,9 @@ def test_neighbour_of_anothers_version__is_not_looked_for(
     entries: dict, alice: User, bob: User, name: str
 ) -> None:
     with use_user(alice):
-        version = Entry.history.earliest() if name == "next_record" else Entry.history.latest()
+        version = Entry.history.earliest()
+        if name == "prev_record":  # Because the other's were made later.
+            version.history_date = timezone.now()
     with use_user(bob), pytest.raises(WrongUser):
         getattr(version, name)
 
@@ -205,8 +207,6 @@ def test_instance_of_anothers_version__is_not_written_here(
     with use_user(bob):
         with pytest.raises(WrongUser):
             version.instance.save()
-        with pytest.raises(WrongUser):
-            version.history_object.save()
         assert Entry.objects.get().text == "second of bob"
 
 
