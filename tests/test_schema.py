@@ -100,7 +100,7 @@ def test_fingerprint__shared_migration_is_edited_or_added(monkeypatch: pytest.Mo
     read = Path.read_bytes
 
     def edited(path: Path) -> bytes:
-        return read(path) + (b"# edited" if "auth" in path.parts else b"")
+        return read(path) + (b"# edited" if "sessions" in path.parts else b"")
 
     assert not changed(lambda: monkeypatch.setattr(Path, "read_bytes", edited))
 
