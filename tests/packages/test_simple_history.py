@@ -316,14 +316,20 @@ def test_admin__reverts_a_version_of_whom_is_switched_to(
         assert Entry.objects.get().text == "second of alice"
 
 
-def test_deleted_operator__leaves_versions_that_say_nobody(
+def test_deleted_operator__leaves_versions_that_name_nobody_who_is_there(
     entries: dict, operator: User, bob: User
 ) -> None:
     with use_user(bob):
         entry = Entry.objects.get()
         entry._history_user = operator
         entry.save()
-    operator.delete()
+        assert Entry.history.select_related("history_user").latest().history_user == operator
+    User.objects.get(pk=operator.pk).delete()
     with use_user(bob):
         assert Entry.history.count() == 3
-        assert list(Entry.history.select_related("history_user"))[0].history_user is None
+        with pytest.raises(User.DoesNotExist):
+            _ = Entry.history.latest().history_user
+    successor = User.objects.create_superuser("successor")
+    page = open_as(successor, bob).get("/admin/journal/entry/1/history/")
+    assert page.status_code == 200
+    assert "second of bob" in page.content.decode()

@@ -132,10 +132,6 @@ def test_repairing__rewrites_one_users_table(each, alice: User, bob: User) -> No
         assert Section.objects.find_problems()[3:] == ([2], [1])
 
 
-def move(objects, hers, his) -> None:
-    objects.move(hers, his, "last-child")
-
-
 READS = {
     "children": lambda objects, hers: list(objects.get_children(hers)),
     "descendants": lambda objects, hers: list(objects.get_descendants(hers)),
@@ -224,11 +220,22 @@ def test_admin__adds_a_node_to_the_tree_of_whom_is_switched_to(
     browser = open_as(operator, bob)
     address = f"/admin/outline/{kind._meta.model_name}/add/"
     form = {"owner": bob.pk, "title": "added", "sib_order": 1}
-    form |= {"_position": "last-child", "treebeard_position": "last-child"}
-    form |= {"_ref_node_id": "2", "treebeard_ref_node": "2"}
+    form |= {"treebeard_position": "first-child", "treebeard_ref_node": "2"}
     answer = browser.post(address, form)
     assert answer.status_code == 302, answer.context["adminform"].form.errors
     with use_user(bob):
         assert outline(kind) == ["1root", "2first", "3added", "2second", "3leaf", "1beside"]
     with use_user(alice):
+        assert outline(kind) == WHOLE
+
+
+def test_admin__rolls_back_what_an_invalid_form_has_begun(
+    trees, kind, operator: User, bob: User
+) -> None:
+    browser = open_as(operator, bob)
+    form = {"owner": bob.pk, "title": "", "treebeard_position": "first-child"}
+    answer = browser.post(f"/admin/outline/{kind._meta.model_name}/add/", form)
+    assert answer.status_code == 200
+    assert "This field is required." in answer.content.decode()
+    with use_user(bob):
         assert outline(kind) == WHOLE
