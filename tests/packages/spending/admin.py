@@ -1,11 +1,12 @@
 """Expenses in the admin, where files of them come in and go out."""
 
 from django.contrib import admin
-from import_export.admin import ImportExportModelAdmin
+from import_export.admin import ExportActionMixin, ImportExportModelAdmin
 from import_export.fields import Field
 from import_export.resources import ModelResource
 from import_export.widgets import ForeignKeyWidget
 
+from dsud import current_user_id
 from tests.packages.spending.models import Category, Expense
 
 
@@ -18,13 +19,11 @@ class ExpenseResource(ModelResource):
         fields = ["id", "owner", "category", "text", "amount"]
 
     def before_save_instance(self, instance, row, **kwargs):
-        from dsud import current_user_id
-
         instance.owner_id = current_user_id()
 
 
 @admin.register(Expense)
-class ExpenseAdmin(ImportExportModelAdmin):
+class ExpenseAdmin(ExportActionMixin, ImportExportModelAdmin):
     resource_classes = [ExpenseResource]
     list_display = ["text", "owner"]
 
