@@ -124,7 +124,7 @@ def _guard_key(prepare: Callable[..., object]) -> Callable[..., object]:
         if result is not None and not self.null:
             key = key_of_alias(connection.alias)
             if key is not None and _names_user(self) and user_key(result) != key:
-                what = f"{self.model._meta.label}.{self.name}"
+                what = f"A {self.model._meta.label} whose {self.name} is the key"
                 raise WrongUser(owner=str(result), active=key, what=what)
         return result
 
