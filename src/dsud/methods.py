@@ -67,7 +67,8 @@ def refuse_objects(method: Callable[..., object]) -> Callable[..., object]:
 
     @functools.wraps(method)
     def refusing(self: BaseManager[Model], *args: object, **kwargs: object) -> object:
-        if self.model is not None and is_user_model(self.model):
+        model: type[Model] | None = self.model  # None in what migrations carry about.
+        if model is not None and is_user_model(model):
             # Not getattr, because a manager may hand attributes that it lacks to its queryset.
             refuse_foreign([self.__dict__.get("instance"), *_each_object(*args, *kwargs.values())])
         return method(self, *args, **kwargs)
@@ -96,7 +97,8 @@ def _of_apps(owner: type) -> bool:
 
 
 def _subclasses(owner: type) -> Iterator[type]:
-    for each in owner.__subclasses__():
+    subclasses: list[type] = owner.__subclasses__()
+    for each in subclasses:
         yield each
         yield from _subclasses(each)
 

@@ -20,6 +20,7 @@ from dsud.guards import refuse_foreign
 from dsud.router import is_mirrored, is_user_model, owner_of
 
 if TYPE_CHECKING:
+    AnyKey = ForwardManyToOneDescriptor[ForeignKey[object, object]]
     OneToOne = ReverseOneToOneDescriptor[Model, Model]
 
 
@@ -91,11 +92,11 @@ def name_others(set_: Callable[..., None]) -> Callable[..., None]:
     """
 
     @functools.wraps(set_)
-    def setting(self: ForwardManyToOneDescriptor, instance: Model, value: object) -> None:
-        names_user = isinstance(value, get_user_model())
-        if names_user and self.field.null and instance._state.db is None:
-            if current_activation() is not None and is_user_model(instance):
-                instance._state.db = active_alias()
+    def setting(self: AnyKey, instance: Model, value: object) -> None:
+        names_user = self.field.null and isinstance(value, get_user_model())
+        is_new = names_user and instance._state.db is None and is_user_model(instance)
+        if is_new and current_activation() is not None:
+            instance._state.db = active_alias()
         set_(self, instance, value)
 
     return setting
@@ -106,10 +107,9 @@ def read_others_later(keep: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(keep)
     def keeping(self: ForeignKey[object, object], instance: Model, value: object) -> None:
-        unknown = value is None and owner_of(instance) is not None
-        if unknown and is_mirrored(self.remote_field.model):
-            if getattr(instance, self.attname, None) is not None:
-                return
+        lacks = value is None and getattr(instance, self.attname, None) is not None
+        if lacks and owner_of(instance) is not None and is_mirrored(self.remote_field.model):
+            return
         keep(self, instance, value)
 
     return keeping

@@ -257,7 +257,7 @@ def connection_of_block(using: str | None = None) -> BaseDatabaseWrapper:
     Where only the active user's database has an open block, as in the admin's views of user models,
     that block is meant: outside of any, callbacks would run at once and nothing could be rolled back.
     """
-    default = _get_connection(using)
+    default: BaseDatabaseWrapper = _get_connection(using)
     if using is not None or default.in_atomic_block:
         return default
     activation = current_activation()

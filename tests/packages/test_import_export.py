@@ -36,7 +36,9 @@ def expenses(each) -> dict[str, Expense]:
 
 def rows() -> list[tuple[object, ...]]:
     """Return the active user's expenses."""
-    found = Expense.objects.order_by("pk").values_list("pk", "category__name", "text", "owner__username")
+    found = Expense.objects.order_by("pk").values_list(
+        "pk", "category__name", "text", "owner__username"
+    )
     return list(found)
 
 
@@ -155,7 +157,9 @@ def test_resource__exports_and_imports_as_the_active_user(expenses, each) -> Non
         exported = ExpenseResource().export()
         assert exported.csv.splitlines()[1:] == [f"1,{user},food,lunch of {user},9.50"]
         assert ExpenseResource().export(Expense.objects.filter(owner__username=user.username)).dict
-        data = tablib.Dataset(["", "food", "tea", "1"], headers=["id", "category", "text", "amount"])
+        data = tablib.Dataset(
+            ["", "food", "tea", "1"], headers=["id", "category", "text", "amount"]
+        )
         result = ExpenseResource().import_data(data, dry_run=True)
         assert not result.has_errors()
         assert Expense.objects.count() == 1
@@ -203,7 +207,10 @@ def test_commands__run_as_one_user(expenses, alice: User, bob: User, tmp_path) -
     with use_user(bob):
         call_command("import", "spending.Category", str(file), interactive=False, verbosity=0)
         assert Category.objects.filter(name="added").count() == 1
-    for user, names in ((alice, ["food", "only of alice"]), (bob, ["food", "only of bob", "added"])):
+    for user, names in (
+        (alice, ["food", "only of alice"]),
+        (bob, ["food", "only of bob", "added"]),
+    ):
         printed = io.TextIOWrapper(io.BytesIO())
         with use_user(user):
             call_command("export", "CSV", "spending.Category", stdout=printed)

@@ -51,7 +51,9 @@ def test_trees_of_both__have_the_same_keys_and_shape(trees, each) -> None:
         assert outline() == WHOLE
         numbers.append(places())
         assert Folder.objects.filter(owner__username=user.username).count() == 5
-        assert {folder.owner for folder in Folder.objects.select_related("owner", "parent")} == {user}
+        assert {folder.owner for folder in Folder.objects.select_related("owner", "parent")} == {
+            user
+        }
     assert numbers[0] == numbers[1]
 
 

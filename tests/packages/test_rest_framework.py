@@ -1,6 +1,5 @@
 """Django REST framework and django-filter: an API with tokens, written as if there were one database."""
 
-
 import re
 
 import httpx
@@ -124,9 +123,12 @@ def test_writing__stays_with_the_tokens_user(work, alice: User, bob: User) -> No
     made = client.post("/api/tasks/", {"project": 2, "title": "new", "slug": "new"})
     assert (made.status_code, made.json()["id"]) == (201, 4)
     assert client.patch("/api/tasks/1/", {"title": "changed"}).json()["title"] == "changed"
-    assert client.put(
-        "/api/projects/1/", {"name": "renamed", "task_ids": [1, 2, 3]}, format="json"
-    ).json()["name"] == "renamed"
+    assert (
+        client.put(
+            "/api/projects/1/", {"name": "renamed", "task_ids": [1, 2, 3]}, format="json"
+        ).json()["name"]
+        == "renamed"
+    )
     assert client.delete("/api/tasks/2/").status_code == 204
     assert client.get("/api/tasks/2/").status_code == 404
     with use_user(alice):

@@ -115,7 +115,9 @@ def test_bulk_utilities__write_rows_and_versions_of_one_user(
 ) -> None:
     with use_user(alice):
         new = [Entry(owner=alice, text=f"bulk {number}") for number in range(3)]
-        rows = bulk_create_with_history(new, Entry, default_user=alice, default_change_reason="many")
+        rows = bulk_create_with_history(
+            new, Entry, default_user=alice, default_change_reason="many"
+        )
         assert [row.pk for row in rows] == [2, 3, 4]
         for row in rows:
             row.text += "!"
@@ -176,11 +178,11 @@ def test_anothers_version__cannot_be_used(entries: dict, alice: User, bob: User)
         list(evaluated)
     with use_user(bob):
         for use in (
-            lambda: version.save(),
-            lambda: version.delete(),
+            version.save,
+            version.delete,
             lambda: list(versions),
             lambda: list(evaluated),
-            lambda: version.refresh_from_db(),
+            version.refresh_from_db,
         ):
             with pytest.raises(WrongUser):
                 use()

@@ -91,7 +91,10 @@ def test_tagged_item__leads_to_its_object_and_its_content_type(bookmarks: dict, 
         assert item.content_object.title == f"of {user}"
         assert str(item) == f"of {user} tagged with common"
         assert TaggedItem.objects.filter(content_type__model="bookmark").count() == 2
-        assert {each.content_object.title for each in TaggedItem.objects.prefetch_related("content_object")} == {f"of {user}"}
+        assert {
+            each.content_object.title
+            for each in TaggedItem.objects.prefetch_related("content_object")
+        } == {f"of {user}"}
 
 
 def test_similar_objects__are_those_of_the_user(bookmarks: dict, each) -> None:
@@ -100,10 +103,13 @@ def test_similar_objects__are_those_of_the_user(bookmarks: dict, each) -> None:
         another.tags.add("common")
         assert [each.title for each in another.tags.similar_objects()] == [f"of {user}"]
         assert [tag.name for tag in another.tags.most_common()] == ["common"]
-        assert [(tag.name, tag.num_times) for tag in Bookmark.tags.most_common()][0] == ("common", 2)
+        commonest = Bookmark.tags.most_common().first()
+        assert (commonest.name, commonest.num_times) == ("common", 2)
 
 
-def test_set_remove_and_clear__change_one_users_rows(bookmarks: dict, alice: User, bob: User) -> None:
+def test_set_remove_and_clear__change_one_users_rows(
+    bookmarks: dict, alice: User, bob: User
+) -> None:
     with use_user(alice):
         bookmarks["alice"].tags.set(["new", "common"])
         assert sorted(bookmarks["alice"].tags.names()) == ["common", "new"]
@@ -169,7 +175,9 @@ def test_tags_of_a_model_of_ones_own__stay_apart_from_taggits(each) -> None:
         assert Clipping.objects.get(topics__name=f"only {user}", owner__username=user) == clipping
 
 
-def test_bulk_deletion__takes_the_tags_of_these_rows_only(bookmarks: dict, alice: User, bob: User) -> None:
+def test_bulk_deletion__takes_the_tags_of_these_rows_only(
+    bookmarks: dict, alice: User, bob: User
+) -> None:
     with use_user(alice):
         Bookmark.objects.all().delete()
         assert TaggedItem.objects.count() == 0
@@ -183,7 +191,11 @@ def test_bulk_deletion__takes_the_tags_of_these_rows_only(bookmarks: dict, alice
 def test_deleted_user__leaves_the_others_tags(bookmarks: dict, alice: User, bob: User) -> None:
     alice.delete()
     with use_user(bob):
-        assert (Tag.objects.count(), TaggedItem.objects.count(), Bookmark.objects.count()) == (2, 2, 1)
+        assert (Tag.objects.count(), TaggedItem.objects.count(), Bookmark.objects.count()) == (
+            2,
+            2,
+            1,
+        )
 
 
 def test_page_by_tag__shows_the_visitors(bookmarks: dict, alice: User, bob: User) -> None:
@@ -226,7 +238,9 @@ def test_admin__shows_and_merges_tags_of_whom_is_switched_to(
         assert list(bookmarks["alice"].tags.names()) == ["common", "only alice"]
 
 
-def test_admin__saves_a_bookmark_with_tags(bookmarks: dict, operator: User, alice: User, bob: User) -> None:
+def test_admin__saves_a_bookmark_with_tags(
+    bookmarks: dict, operator: User, alice: User, bob: User
+) -> None:
     browser = open_as(operator, alice)
     form = {"owner": alice.pk, "title": "changed", "tags": '"from the admin"'}
     assert browser.post("/admin/bookmarks/bookmark/1/change/", form).status_code == 302
@@ -236,7 +250,9 @@ def test_admin__saves_a_bookmark_with_tags(bookmarks: dict, operator: User, alic
         assert Bookmark.objects.get().title == "of bob"
 
 
-def test_raw_table__has_the_same_content_type_ids_everywhere(bookmarks: dict, alice: User, bob: User) -> None:
+def test_raw_table__has_the_same_content_type_ids_everywhere(
+    bookmarks: dict, alice: User, bob: User
+) -> None:
     shared = dict(ContentType.objects.values_list("pk", "model"))
     for user in (alice, bob):
         with connections[alias_of(str(user.pk))].cursor() as cursor:

@@ -157,9 +157,7 @@ WRITES = {
     "move under": lambda objects, hers, his, new: objects.move(his, hers, "first-child"),
     "move beside": lambda objects, hers, his, new: objects.move(his, hers, "left"),
     "add child": lambda objects, hers, his, new: objects.add_child(hers, instance=new),
-    "add sibling": lambda objects, hers, his, new: objects.add_sibling(
-        hers, "left", instance=new
-    ),
+    "add sibling": lambda objects, hers, his, new: objects.add_sibling(hers, "left", instance=new),
     "add root": lambda objects, hers, his, new: objects.add_root(instance=hers),
     "load": lambda objects, hers, his, new: objects.load_bulk(
         [{"data": {"title": "loaded", "owner": new.owner_id}}], parent=hers

@@ -8,9 +8,7 @@ from mptt.models import MPTTModel, TreeForeignKey
 class Folder(MPTTModel):
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="folders")
     name = models.CharField(max_length=80)
-    parent = TreeForeignKey(
-        "self", models.CASCADE, null=True, blank=True, related_name="children"
-    )
+    parent = TreeForeignKey("self", models.CASCADE, null=True, blank=True, related_name="children")
 
     class MPTTMeta:
         order_insertion_by = ["name"]
