@@ -1,8 +1,10 @@
 """django-taggit: tags that generic relations tie to the rows of one user."""
 
 import pytest
+import pytest_django
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
+from django.core.checks import run_checks
 from django.core.exceptions import FieldError
 from django.core.management import call_command
 from django.db import connections
@@ -258,6 +260,16 @@ def test_raw_table__has_the_same_content_type_ids_everywhere(
         with connections[alias_of(str(user.pk))].cursor() as cursor:
             cursor.execute("SELECT id, model FROM django_content_type")
             assert dict(cursor.fetchall()) == shared
+
+
+def test_check__says_that_tags_belong_to_users_too(settings: pytest_django.Settings) -> None:
+    settings.DSUD_APPS = [name for name in settings.DSUD_APPS if name != "taggit"]
+    found = [message for message in run_checks() if message.id.startswith("dsud.")]
+    assert [(message.id, message.hint) for message in found] == [
+        ("dsud.E017", 'Add "taggit" to DSUD_APPS, or remove the field.')
+    ]
+    settings.DSUD_APPS = [*settings.DSUD_APPS, "taggit"]
+    assert not [message for message in run_checks() if message.id.startswith("dsud.")]
 
 
 def test_unknown_field__is_djangos_error_as_ever(alice: User) -> None:
