@@ -14,6 +14,7 @@ from dsud import (
     editors,
     generic,
     guards,
+    methods,
     objects,
     transactions,
 )
@@ -40,6 +41,7 @@ class DSUDConfig(AppConfig):
         keep_copies_in(mirrors.copied_tables)
         guards.install()
         objects.install()
+        methods.install()
         transactions.install()
         collector.install()
         generic.install()
