@@ -10,12 +10,12 @@ from django.utils.translation import gettext_lazy as _
 from dsud import (
     asynchronous,
     collector,
+    data_migrations,
     editors,
     generic,
     guards,
     methods,
     objects,
-    stand_ins,
     transactions,
 )
 from dsud.connections import key_of_alias, resolve_aliases_on_demand
@@ -46,7 +46,7 @@ class DSUDConfig(AppConfig):
         collector.install()
         generic.install()
         editors.install()
-        stand_ins.install()
+        data_migrations.install()
         asynchronous.install()
         ask_before_cursors(before_cursor, before_use=guards.refuse_cursor)
         checks.register_checks()

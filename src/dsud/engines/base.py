@@ -16,7 +16,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from dsud.conf import EngineSettings
 from dsud.exceptions import NotSupportedByEngine
 
-
 #: Whether this context may write the copies of shared rows in user databases.
 may_write_copies: ContextVar[bool] = ContextVar("dsud_may_write_copies", default=False)
 
