@@ -24,6 +24,7 @@ from dsud.engines import engine
 from dsud.engines.sqlite.checks import may_lose_commits
 from dsud.exceptions import InvalidEngine
 from dsud.middleware import DatabaseSwitchMiddleware
+from dsud.model_checks import check_crossing, check_mirrors
 from dsud.router import (
     APP_ATTRIBUTE,
     TEMPLATE_ALIAS,
@@ -43,6 +44,8 @@ def register_checks() -> None:
     for check in (check_middleware, check_router, check_settings):
         register(check, Tags.compatibility)
     register(check_models, Tags.models)
+    register(check_crossing, Tags.models)
+    register(check_mirrors, Tags.models)
     register(check_engine, Tags.files)
     register(check_urls, Tags.urls)
     register(check_sqlite_version, Tags.security, deploy=True)
@@ -195,8 +198,8 @@ def _check_model(model: type[Model]) -> Iterator[CheckMessage]:
 def _check_generic_relations(model: type[Model]) -> Iterator[CheckMessage]:
     # Generic relations are the private fields with a related model; contenttypes need not be installed.
     for field in model._meta.private_fields:
-        target = field.remote_field and field.related_model
-        if isinstance(target, type) and not is_user_model(target):
+        target = field.related_model if field.remote_field else None
+        if isinstance(target, type) and issubclass(target, Model) and not is_user_model(target):
             shared = target._meta
             named = f'Add "{shared.app_label}" to DSUD_APPS'
             yield Error(

@@ -59,7 +59,7 @@ def copied_tables() -> frozenset[str]:
 
 
 @functools.cache
-def _left_empty(model: type[Model]) -> frozenset[str]:
+def left_empty(model: type[Model]) -> frozenset[str]:
     """Return the names of the fields of a model that its copies lack."""
     own = set()
     for name in conf.DSUD_UNMIRRORED_FIELDS:
@@ -72,7 +72,7 @@ def _left_empty(model: type[Model]) -> frozenset[str]:
 def forget_models(*, setting: str, **kwargs: object) -> None:
     """Look anew which models are mirrored after a setting that decides it has changed."""
     if setting in (*DECISIVE, "DSUD_UNMIRRORED_FIELDS"):
-        for remembered in (mirrored_models, copied_tables, _left_empty):
+        for remembered in (mirrored_models, copied_tables, left_empty):
             remembered.cache_clear()
 
 
@@ -90,7 +90,7 @@ def _columns(model: type[Model]) -> list[AnyField]:
 
 def _stored(model: type[Model], queryset: QuerySet[Model], connection: BaseDatabaseWrapper) -> Rows:
     """Return rows of ``default`` as a user database stores them, without what stays empty."""
-    fields, empty = _columns(model), _left_empty(model)
+    fields, empty = _columns(model), left_empty(model)
     kept = [field for field in fields if field.name not in empty]
     values = []
     for row in queryset.order_by("pk").values_list(*(field.attname for field in kept)):
@@ -216,7 +216,7 @@ def follow_original(
     """Bring the copies of a row up to date that was saved or deleted in ``default``."""
     if using != DEFAULT_DB_ALIAS:
         return
-    if update_fields is not None and set(update_fields) <= _left_empty(sender):
+    if update_fields is not None and set(update_fields) <= left_empty(sender):
         return
     if not is_of_users(cast("type[Model]", sender._meta.concrete_model)):
         _renew_everywhere_at_commit()
