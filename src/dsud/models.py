@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import AbstractContextManager
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from dsud.connections import uncounted
@@ -84,17 +86,38 @@ def put(user_key: str, **values: object) -> None:
     if not connection.features.supports_update_conflicts_with_target:
         write(user_key, unless=None, **values)
         return
-    row = UserDatabase(user_key=user_key, **values)
-    fields = [field for field in UserDatabase._meta.concrete_fields if not field.primary_key]
-    changed = ", ".join(f"{name} = excluded.{name}" for name in values)
+    row = {"user_key": user_key, **values}
     with _uncounted(), connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {UserDatabase._meta.db_table}"  # noqa: S608, because nothing is a visitor's
-            f" ({', '.join(str(field.column) for field in fields)})"
-            f" VALUES ({', '.join('%s' for _ in fields)})"
-            f" ON CONFLICT (user_key) DO UPDATE SET {changed}",
-            [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields],
+            _insert_or_update(tuple(values)),
+            [
+                field.get_db_prep_save(
+                    row[name] if (name := field.name) in row else _at_first(field), connection
+                )
+                for field in _fields()
+            ],
         )
+
+
+@functools.cache
+def _fields() -> tuple[models.Field[object, object], ...]:
+    return tuple(field for field in UserDatabase._meta.concrete_fields if not field.primary_key)
+
+
+def _at_first(field: models.Field[object, object]) -> object:
+    """Return what a new row has in a field, without making an instance to ask it."""
+    return timezone.now() if getattr(field, "auto_now_add", False) else field.get_default()
+
+
+@functools.cache
+def _insert_or_update(changed: tuple[str, ...]) -> str:
+    return (
+        f"INSERT INTO {UserDatabase._meta.db_table}"  # noqa: S608, because nothing is a visitor's
+        f" ({', '.join(str(field.column) for field in _fields())})"
+        f" VALUES ({', '.join('%s' for _ in _fields())})"
+        f" ON CONFLICT (user_key) DO UPDATE SET"
+        f" {', '.join(f'{name} = excluded.{name}' for name in changed)}"
+    )
 
 
 def record_failure(user_key: str, error: Exception) -> None:

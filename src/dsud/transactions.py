@@ -36,6 +36,8 @@ class Level:
         self.atomic = atomic
         self.joined: dict[str, Atomic] = {}
         self.undo: list[Callable[[], None]] = []
+        #: The user databases that were made since a test opened the block, and go with it.
+        self.born: set[str] = set()
         #: The user databases that may join, because they take part in the block around this one.
         self.sound: list[str] = []
         if around is not None and atomic.savepoint:
@@ -71,7 +73,8 @@ def covers_users(atomic: Atomic) -> bool:
 def join(connection: BaseDatabaseWrapper) -> None:
     """Let a user's database join the blocks that are open, before it is used for the first time.
 
-    It joins each level with a block of its own, so that it rolls back at the depth that fails.
+    It joins each level with a block of its own, so that it rolls back at the depth that fails; one
+    that was made in a test has no state to go back to from before.
     """
     stack, alias = _levels.stack, connection.alias
     if not stack or alias in stack[-1].joined or alias == _levels.joining:
@@ -84,7 +87,7 @@ def join(connection: BaseDatabaseWrapper) -> None:
         stack = [level for level in stack if level.is_of_a_test]
     _levels.joining = alias
     try:
-        for level in stack:
+        for level in stack[_depth_of_birth(stack, alias) :]:
             if alias not in level.joined:
                 block = Atomic(alias, level.atomic.savepoint, False)
                 block._from_testcase = level.is_of_a_test  # type: ignore[attr-defined]
@@ -94,6 +97,10 @@ def join(connection: BaseDatabaseWrapper) -> None:
                 level.joined[alias] = block
     finally:
         _levels.joining = None
+
+
+def _depth_of_birth(stack: list[Level], alias: str) -> int:
+    return next((depth for depth, level in enumerate(stack) if alias in level.born), 0)
 
 
 def follows_default(alias: str) -> bool:
@@ -119,6 +126,15 @@ def joined() -> list[str]:
 def undo_with_block(undo: Callable[[], None]) -> None:
     """Call something when the innermost block, or one around it, is rolled back."""
     _levels.stack[-1].undo.append(undo)
+
+
+def end_birth_with_block(alias: str, undo: Callable[[], None]) -> None:
+    """Call something when the block is rolled back in which a test has made a user database.
+
+    What a test opened is always rolled back, which the innermost block may not be.
+    """
+    undo_with_block(undo)
+    next(level for level in reversed(_levels.stack) if level.is_of_a_test).born.add(alias)
 
 
 def is_undone_around(undo: Callable[[], None]) -> bool:
@@ -218,6 +234,7 @@ def forget(alias: str) -> None:
     """
     for level in _levels.stack:
         level.joined.pop(alias, None)
+        level.born.discard(alias)
         level.sound = [other for other in level.sound if other != alias]
     connection = connections[alias]
     connection.in_atomic_block = False  # Because close() breaks a block that is open.

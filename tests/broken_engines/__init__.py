@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from itertools import filterfalse, islice
 from unittest.mock import patch
 
-from dsud.engines.sqlite import connection, engine
+from dsud.engines.sqlite import connection, engine, in_memory
 from dsud.engines.sqlite.templates import Templates
 from dsud.exceptions import UserDatabaseUnavailable
 from tests import flat_engine
@@ -107,6 +107,29 @@ class KeepsTestUsers(Engine):
         made = self.stage(user_key, fingerprint)
         made.publish()
         return made
+
+
+class SharesAmongTestUsers(Engine):
+    def open(self, user_key, wrapper, *, database):
+        handle = super().open(user_key, wrapper, database=database)
+        handle.raw = self.__dict__.setdefault("_raw", handle.raw)
+        return handle
+
+
+class LeavesToTestUsers(Engine):
+    """Gives a connection to the next user of a test as it is."""
+
+    def open(self, user_key, wrapper, *, database):
+        handle = super().open(user_key, wrapper, database=database)
+        handle.__class__ = LeavingHandle
+        return handle
+
+
+class LeavingHandle(in_memory.HandleInMemory):
+    __slots__ = ()
+
+    def close(self):
+        in_memory.spares.keep(self.raw)
 
 
 class ListsSome(Engine):

@@ -14,8 +14,7 @@ from django.core.checks import CheckMessage
 from dsud.conf import EngineSettings
 from dsud.engines.base import BaseEngine
 from dsud.engines.scratch import in_tests
-from dsud.engines.sqlite import checks, connection, files, image
-from dsud.engines.sqlite.authorizer import restrict
+from dsud.engines.sqlite import checks, connection, files, image, in_memory
 from dsud.engines.sqlite.paths import uri_of, user_directory
 from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
 from dsud.engines.sqlite.templates import Templates
@@ -104,7 +103,7 @@ class Engine(BaseEngine):
         """
         place = self._provided_place(user_key)
         if isinstance(place, StagedInMemory):
-            return self._open_in_memory(place, wrapper, database=database)
+            return in_memory.open_in_memory(place, wrapper, database=database)
         path = place.path if isinstance(place, StagedFile) else place
         return self._open_verified(user_key, path, wrapper, database=database)
 
@@ -121,22 +120,6 @@ class Engine(BaseEngine):
                 f" Make one with `manage.py create_user_db --user {user_key}`.",
             )
         return place
-
-    def _open_in_memory(
-        self, staged: StagedInMemory, wrapper: DatabaseWrapper, *, database: Hashable
-    ) -> connection.HandleInMemory:
-        raw = wrapper.get_new_connection(
-            {**wrapper.get_connection_params(), "database": ":memory:"}
-        )
-        try:
-            staged.load(raw)
-            authorizer = restrict(raw)
-        except BaseException:
-            raw.close()
-            raise
-        return connection.HandleInMemory(
-            raw, database=database, user_key=staged.user_key, authorizer=authorizer
-        )
 
     def _open_verified(
         self, user_key: str, path: Path, wrapper: DatabaseWrapper, *, database: Hashable

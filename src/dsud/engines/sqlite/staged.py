@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import weakref
 from functools import cached_property
@@ -57,11 +56,7 @@ class StagedInMemory(StagedFile):
 
     def __init__(self, engine: Engine, user_key: str, template: bytes) -> None:
         super().__init__(engine, user_key)
-        self._template = template
-
-    def load(self, raw: sqlite3.Connection) -> None:
-        """Fill a fresh connection to ``:memory:``, where nobody will ask whose it is."""
-        raw.deserialize(self._template)
+        self.template = template
 
     def _home(self) -> Path:
         home = super()._home()
