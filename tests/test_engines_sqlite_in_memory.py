@@ -18,13 +18,16 @@ from django.db.backends.signals import connection_created
 from django.db.utils import OperationalError
 from django.test import TestCase, override_settings
 
-from dsud import provisioning, use_user
+from dsud import provisioning, transactions, use_user
 from dsud.connections import alias_of
 from dsud.engines import engine
 from dsud.engines.sqlite import in_memory
+from dsud.engines.sqlite.base import DatabaseWrapper
 from dsud.engines.sqlite.in_memory import KEPT, Connection, spares
+from dsud.leases import AnyLease, Force
+from dsud.pool import pool
 from tests.cases import prepared, run, run_test
-from tests.leasing import connection_of, texts, write
+from tests.leasing import connection_of, in_thread, texts, write
 from tests.notes.models import Note
 
 __all__ = ["prepared"]
@@ -116,6 +119,7 @@ def test_user_of_an_inner_block_that_fails__is_followed_by_another_in_the_same_t
                 assert texts(user) == []
                 write(user, name)
                 raise ZeroDivisionError
+            assert not any(level.born for level in transactions._levels.stack)
         use()
 
     run_test(test)
@@ -138,6 +142,37 @@ def test_class_of_many_users__keeps_few_connections() -> None:
 
     run(Tests, Tests)
     assert len(spares) == KEPT
+
+
+def test_class_of_many_users__is_not_looked_through_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+    surrender = DatabaseWrapper.surrender
+
+    def counting(self: DatabaseWrapper, lease: AnyLease, *, force: Force) -> bool:
+        asked.append(lease)
+        return surrender(self, lease, force=force)
+
+    class Tests(TestCase):
+        users: list[User]
+
+        @classmethod
+        def setUpTestData(cls) -> None:
+            cls.users = [create(f"user{number}") for number in range(20)]
+            for user in cls.users:
+                write(user, user.username)
+
+        def test(self) -> None:
+            for user in self.users:
+                assert texts(user) == [user.username]
+            assert pool.leased == 20
+            assert asked == []
+
+    monkeypatch.setattr(DatabaseWrapper, "surrender", counting)
+    run(Tests)
+    assert len(asked) == 20
+    assert pool.leased == 0
 
 
 def test_threads_at_once__never_share() -> None:
@@ -166,6 +201,20 @@ def test_threads_at_once__never_share() -> None:
         found = list(executor.map(use_and_leave, range(1, 5)))
     assert found == [[(f"{number}{turn}",) for turn in range(20)] for number in range(1, 5)]
     assert len(spares) == 4
+
+
+def test_thread_that_ends__holds_no_connection() -> None:
+    fingerprint = provisioning.prepare()
+
+    def open_and_leave() -> None:
+        staged = engine().stage_for_test("7", fingerprint)
+        connections[alias_of("7")].ensure_connection()
+        assert engine().staged_here("7") is staged
+        assert pool.leased == 1
+
+    in_thread(open_and_leave)
+    pool.close_idle()
+    assert pool.leased == 0
 
 
 # Nothing left on it

@@ -35,14 +35,27 @@ class Level:
     def __init__(self, atomic: Atomic, around: Level | None = None) -> None:
         self.atomic = atomic
         self.joined: dict[str, Atomic] = {}
+        #: Their connections, because a test may have thousands, and Django takes long to find one.
+        self.connections: dict[str, BaseDatabaseWrapper] = {}
         self.undo: list[Callable[[], None]] = []
         #: The user databases that were made since a test opened the block, and go with it.
         self.born: set[str] = set()
         #: The user databases that may join, because they take part in the block around this one.
-        self.sound: list[str] = []
+        self.sound: dict[str, BaseDatabaseWrapper] = {}
         if around is not None and atomic.savepoint:
-            waiting = (*around.joined, *around.sound)
-            self.sound = [alias for alias in waiting if not connections[alias].needs_rollback]
+            waiting = {**around.connections, **around.sound}
+            self.sound = {alias: each for alias, each in waiting.items() if not each.needs_rollback}
+
+    def join(self, alias: str, block: Atomic) -> None:
+        """Let a user database take part with a block of its own, which is open."""
+        self.joined[alias] = block
+        self.connections[alias] = connections[alias]
+
+    def forget(self, alias: str) -> None:
+        """Let a user database take part no more."""
+        for found in (self.joined, self.connections, self.sound):
+            found.pop(alias, None)
+        self.born.discard(alias)
 
     @property
     def is_of_a_test(self) -> bool:
@@ -83,7 +96,7 @@ def join(connection: BaseDatabaseWrapper) -> None:
         # An explicit alias stays explicit, but what a test writes ends with the test. What it writes
         # in this block is not undone with it, so that its wish to be rolled back outlives the block.
         for level in stack:
-            level.sound = [other for other in level.sound if other != alias]
+            level.sound.pop(alias, None)
         stack = [level for level in stack if level.is_of_a_test]
     _levels.joining = alias
     try:
@@ -94,7 +107,7 @@ def join(connection: BaseDatabaseWrapper) -> None:
                 # A test did not ask for its own block, and counts no query for it.
                 with uncounted(connection) if level.is_of_a_test else nullcontext():
                     _enter(block)
-                level.joined[alias] = block
+                level.join(alias, block)
     finally:
         _levels.joining = None
 
@@ -202,8 +215,8 @@ def _agree_on_rollback(level: Level) -> None:
     One that has not joined may wish it, too, when it fails before its first cursor; nothing was
     done to it in this block, so that it is sound when the block is over.
     """
-    together = [connections[alias] for alias in (DEFAULT_DB_ALIAS, *level.joined)]
-    waiting = [connections[alias] for alias in level.sound if alias not in level.joined]
+    together = [connections[DEFAULT_DB_ALIAS], *level.connections.values()]
+    waiting = [each for alias, each in level.sound.items() if alias not in level.joined]
     if any(connection.needs_rollback for connection in (*together, *waiting)):
         for connection in together:
             connection.needs_rollback = True
@@ -233,9 +246,7 @@ def forget(alias: str) -> None:
     What was begun on the old file is over; at its next use the new one joins the open blocks.
     """
     for level in _levels.stack:
-        level.joined.pop(alias, None)
-        level.born.discard(alias)
-        level.sound = [other for other in level.sound if other != alias]
+        level.forget(alias)
     connection = connections[alias]
     connection.in_atomic_block = False  # Because close() breaks a block that is open.
     connection.close()
