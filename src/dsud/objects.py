@@ -13,6 +13,7 @@ from django.db.models.fields.related_descriptors import ReverseOneToOneDescripto
 
 from dsud.context import current_activation, entered_key
 from dsud.guards import refuse_foreign
+from dsud.replacements import Replacement, put_into_place
 from dsud.router import is_user_model, owner_of
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def _may_keep_anothers(descriptor: OneToOne, instance: Model) -> bool:
     )
 
 
-def _replaced() -> Iterator[tuple[object, str, Callable[..., object]]]:
+def _replaced() -> Iterator[Replacement]:
     """Yield where each guard goes: a class, the name in it, and the guard."""
     yield Model, "refresh_from_db", refuse_refresh
     yield Model, "validate_unique", refuse_arguments
@@ -99,7 +100,4 @@ def install() -> None:
     to another is read and written, is private (Django 5.2 to 6.1). If one of them goes, what is
     asked of another user's object is answered from the active user's rows.
     """
-    for owner, name, guard in _replaced():
-        method = getattr(owner, name)
-        if not hasattr(method, "__wrapped__"):
-            setattr(owner, name, guard(method))
+    put_into_place(_replaced())
