@@ -320,6 +320,34 @@ def test_test_case__user_with_the_key_of_one_who_was_deleted_starts_clean() -> N
         assert texts() == ["hers"]
 
 
+def test_test_case__file_of_an_earlier_user_is_as_it_was_after_the_test() -> None:
+    bob = create("bob")
+    key = user_key(bob)
+    with use_user(bob):
+        Note.objects.create(text="before")
+
+    class Tests(TestCase):
+        def test_first__user_has_the_same_key(self) -> None:
+            with self.assertRaises(ZeroDivisionError), transaction.atomic():
+                get_user_model()._base_manager.filter(pk=bob.pk)._raw_delete("default")
+                eve = get_user_model().objects.create(pk=bob.pk, username="eve")
+                with use_user(eve):
+                    self.assertEqual(texts(), [])
+                    Note.objects.create(text="hers")
+                raise ZeroDivisionError
+            with use_user(bob):
+                self.assertEqual(texts(), ["before"])
+
+        def test_second__nothing_is_left(self) -> None:
+            self.assertTrue(engine().exists(key))
+            with use_user(bob):
+                self.assertEqual(texts(), ["before"])
+
+    run(Tests)
+    with use_user(bob):
+        assert texts() == ["before"]
+
+
 def test_test_case__commands_find_the_databases_of_its_users() -> None:
     class Tests(TestCase):
         alice: User

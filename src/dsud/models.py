@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
@@ -86,35 +87,43 @@ def put(user_key: str, **values: object) -> None:
     if not connection.features.supports_update_conflicts_with_target:
         write(user_key, unless=None, **values)
         return
-    row = {"user_key": user_key, **values}
+    row = {**_at_first(), "user_key": user_key, **values}
     with _uncounted(), connection.cursor() as cursor:
         cursor.execute(
             _insert_or_update(tuple(values)),
             [
-                field.get_db_prep_save(
-                    row[name] if (name := field.name) in row else _at_first(field), connection
-                )
-                for field in _fields()
+                value if isinstance(value := row[name], str) else prepare(value, connection)
+                for name, prepare in _fields()
             ],
         )
 
 
+def _columns() -> list[models.Field[object, object]]:
+    return [field for field in UserDatabase._meta.concrete_fields if not field.primary_key]
+
+
 @functools.cache
-def _fields() -> tuple[models.Field[object, object], ...]:
-    return tuple(field for field in UserDatabase._meta.concrete_fields if not field.primary_key)
+def _fields() -> list[tuple[str, Callable[..., object]]]:
+    """Return the fields by name, each with what prepares a value that is no text."""
+    return [(field.name, field.get_db_prep_save) for field in _columns()]
 
 
-def _at_first(field: models.Field[object, object]) -> object:
-    """Return what a new row has in a field, without making an instance to ask it."""
-    return timezone.now() if getattr(field, "auto_now_add", False) else field.get_default()
+def _at_first() -> dict[str, object]:
+    """Return what a new row has, without making an instance to ask it."""
+    return {**_defaults(), "created": timezone.now()}
+
+
+@functools.cache
+def _defaults() -> dict[str, object]:
+    return {field.name: field.get_default() for field in _columns()}
 
 
 @functools.cache
 def _insert_or_update(changed: tuple[str, ...]) -> str:
     return (
         f"INSERT INTO {UserDatabase._meta.db_table}"  # noqa: S608, because nothing is a visitor's
-        f" ({', '.join(str(field.column) for field in _fields())})"
-        f" VALUES ({', '.join('%s' for _ in _fields())})"
+        f" ({', '.join(str(field.column) for field in _columns())})"
+        f" VALUES ({', '.join('%s' for _ in _columns())})"
         f" ON CONFLICT (user_key) DO UPDATE SET"
         f" {', '.join(f'{name} = excluded.{name}' for name in changed)}"
     )

@@ -313,8 +313,8 @@ def _stage_and_register_for_test(key: str) -> bool:
 def stage_for_test(key: str) -> None:
     """Make a database that nobody else ever reaches, until the block it is made in is rolled back.
 
-    The caller knows that the user has none. No callback waits for a commit, because there is none,
-    and a test may count them.
+    One that is in the user's place stays there. No callback waits for a commit, because there is
+    none, and a test may count them.
     """
     with ExitStack() as held:
         staged = engine().stage_for_test(key, prepare())
