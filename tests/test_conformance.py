@@ -73,6 +73,7 @@ FOUND_BY = {
         "database_staged_for_a_test_is_its_makers",
         "database_staged_for_a_test_leaves_no_trace",
     ],
+    "PrefersWhatIsInPlace": ["database_staged_for_a_test_hides_the_one_in_place"],
     "SharesAmongTestUsers": ["databases_staged_for_a_test_are_apart"],
     "LeavesToTestUsers": [
         "database_staged_for_a_test_leaves_no_trace",

@@ -320,7 +320,8 @@ def test_test_case__user_with_the_key_of_one_who_was_deleted_starts_clean() -> N
         assert texts() == ["hers"]
 
 
-def test_test_case__file_of_an_earlier_user_is_as_it_was_after_the_test() -> None:
+@pytest.mark.parametrize("opened", [False, True])
+def test_test_case__file_of_an_earlier_user_is_as_it_was_after_the_test(*, opened: bool) -> None:
     bob = create("bob")
     key = user_key(bob)
     with use_user(bob):
@@ -343,6 +344,9 @@ def test_test_case__file_of_an_earlier_user_is_as_it_was_after_the_test() -> Non
             with use_user(bob):
                 self.assertEqual(texts(), ["before"])
 
+    if opened:  # By an operator's code, outside of any block.
+        Note.objects.using(alias_of(key)).count()
+    assert (connections[alias_of(key)].connection is not None) is opened
     run(Tests)
     with use_user(bob):
         assert texts() == ["before"]

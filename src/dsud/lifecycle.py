@@ -14,7 +14,7 @@ from django.db.models.signals import post_delete, post_save, pre_save
 from dsud import models as registry
 from dsud import provisioning, schema, transactions
 from dsud.conf import FIRST_USE, SIGN_UP, conf
-from dsud.connections import alias_of
+from dsud.connections import alias_of, is_open
 from dsud.context import user_key
 from dsud.engines import engine
 from dsud.models import UserDatabase
@@ -89,12 +89,12 @@ def expect_database(
 def _sign_up_in_test(key: str, *, registers: bool) -> None:
     """Make the database at once, because nothing is committed in a test.
 
-    One that the test has used as an earlier user's is emptied, because its rows come back with that
+    One that this thread uses as an earlier user's is emptied, because its rows come back with that
     user. Any other that is there is out of reach behind the new one, until the test is over.
     """
     provisioning.abandon(key)
     at_sign_up = SIGN_UP in conf.DSUD_PROVISION
-    if transactions.takes_part(alias_of(key)):
+    if is_open(alias_of(key)):
         schema.empty(key)
     elif at_sign_up:
         if engine().staged_here(key) is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
 from django.utils import timezone
@@ -103,7 +104,7 @@ def _columns() -> list[models.Field[object, object]]:
 
 
 @functools.cache
-def _fields() -> list[tuple[str, Callable[..., object]]]:
+def _fields() -> list[tuple[str, Callable[..., Any]]]:
     """Return the fields by name, each with what prepares a value that is no text."""
     return [(field.name, field.get_db_prep_save) for field in _columns()]
 

@@ -131,11 +131,6 @@ def is_of_a_test() -> bool:
     return bool(_levels.stack) and _levels.stack[0].is_of_a_test
 
 
-def takes_part(alias: str) -> bool:
-    """Tell whether a user database has joined any of the open blocks."""
-    return any(alias in level.joined for level in _levels.stack)
-
-
 def joined() -> list[str]:
     """Return the user databases that joined the innermost block."""
     return list(_levels.stack[-1].joined) if _levels.stack else []

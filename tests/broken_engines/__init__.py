@@ -109,6 +109,11 @@ class KeepsTestUsers(Engine):
         return made
 
 
+class PrefersWhatIsInPlace(Engine):
+    def _place(self, user_key):
+        return self._live(user_key) or self.staged.get(user_key)
+
+
 class SharesAmongTestUsers(Engine):
     def open(self, user_key, wrapper, *, database):
         handle = super().open(user_key, wrapper, database=database)

@@ -181,6 +181,19 @@ class StagingTests(EngineSuite):
             with self.assertRaises(UserDatabaseDoesNotExist):
                 read("1")
 
+    def test_database_staged_for_a_test_hides_the_one_in_place(self) -> None:
+        """A user of a test may have the key of one who has a database, which is as before after it."""
+        make("1")
+        write("1", "of an earlier user")
+        staged = engine().stage_for_test("1", schema.FIRST)
+        with self.rolled_back("1") as connection:
+            self.assertEqual(read("1"), [])
+            write("1", "mine")
+        connection.close()
+        staged.discard()
+
+        self.assertEqual(read("1"), ["of an earlier user"])
+
     def test_databases_staged_for_a_test_are_apart(self) -> None:
         """Each of the users of one test has a database of their own."""
         prepare()
