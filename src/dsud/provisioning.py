@@ -17,6 +17,7 @@ from django.utils import timezone
 from dsud import key_ranges, mirrors, schema, transactions
 from dsud import models as registry
 from dsud.conf import FIRST_USE, conf
+from dsud.connections import alias_of
 from dsud.context import user_key
 from dsud.engines import engine
 from dsud.engines.base import Staged
@@ -118,7 +119,7 @@ def _make_now_or_at_commit(key: str) -> bool:
     """Make a database unless there is one; tell which."""
     with _disk_errors_typed(key):
         if transactions.is_of_a_test():
-            return stage_for_test(key) and register(key, current=True)
+            return _stage_and_register_for_test(key)
         if transaction.get_connection(DEFAULT_DB_ALIAS).in_atomic_block:
             return _stage_until_commit(key)
         return _make(key)
@@ -310,18 +311,23 @@ def _on_commit_first(callback: Callable[[], None]) -> None:
 # Inside a ``TestCase``
 
 
-def stage_for_test(key: str) -> bool:
-    """Make a database that nobody else ever reaches, until the block it is made in is rolled back.
-
-    No callback waits for a commit, because there is none, and a test may count them.
-    """
+def _stage_and_register_for_test(key: str) -> bool:
     if engine().exists(key):
         return False
+    stage_for_test(key)
+    return register(key, current=True)
+
+
+def stage_for_test(key: str) -> None:
+    """Make a database that nobody else ever reaches, until the block it is made in is rolled back.
+
+    One that is in the user's place stays there. No callback waits for a commit, because there is
+    none, and a test may count them.
+    """
     with ExitStack() as held:
         staged = engine().stage_for_test(key, prepare(), **_first(key))
         held.callback(staged.discard)
         birth = Birth(key, staged, held=held.pop_all(), replaces=False)
     _births.of[key] = birth
-    transactions.undo_with_block(birth.abandon)
+    transactions.end_birth_with_block(alias_of(key), birth.abandon)
     user_database_provisioned.send(sender=None, user_key=key)
-    return True

@@ -169,7 +169,8 @@ class BaseEngine(ABC):
     ) -> Staged:
         """Clone the template for a user of a test, who never publishes it but discards it soon.
 
-        Nothing is locked. What the engine can do without in this case, it may leave out.
+        Nothing is locked. What the engine can do without in this case, it may leave out. A database
+        that is in the user's place stays there, out of this thread's reach until then.
         """
         ranges = {} if keys is None else {"keys": keys}
         return self.stage(user_key, fingerprint, rows=rows, **ranges)
