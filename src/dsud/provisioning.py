@@ -6,7 +6,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
@@ -202,6 +202,50 @@ def ready(*, current: bool) -> dict[str, object]:
         "last_error": "",
         "migrated": timezone.now(),
     }
+
+
+# With rows from elsewhere
+
+
+@contextmanager
+def filling(key: str) -> Iterator[bool]:
+    """Hold a user's place while rows are put there; tell whether the database is a new one.
+
+    A new one is this thread's alone until the block is left, and published then; an error discards
+    it. What the block has opened it parts from. Raises ``UserDatabaseUnavailable`` when the user's
+    database is lost.
+    """
+    state = registry.state_of(key)
+    if state == State.READY and not engine().serves(key):
+        raise missing(key)
+    if state == State.DELETED:
+        registry.write(key, state=State.PENDING)
+    _initialize_location(key)
+    with engine().lock(key):
+        is_new = not engine().exists(key)
+        with _staged(key) if is_new else nullcontext():
+            yield is_new
+    if is_new:
+        _announce(key)
+    elif registry.state_of(key) != State.READY:
+        register(key, current=schema.is_current(alias_of(key)))
+
+
+@contextmanager
+def _staged(key: str) -> Iterator[None]:
+    staged = engine().stage(key, prepare())
+    try:
+        yield
+        part_from(key)
+        staged.publish()
+    finally:
+        part_from(key)  # Also after an error, lest it is found open later.
+        staged.discard()
+
+
+def part_from(key: str) -> None:
+    """Have this thread close what it has open of a user's database."""
+    _reopen_at_next_use(key)
 
 
 # Inside a transaction of ``default``

@@ -35,6 +35,7 @@ class Engine(BaseEngine):
     """SQLite files under one directory, ``LOCATION``."""
 
     backend = "dsud.engines.sqlite"
+    attaches = True
 
     def __init__(self, alias: str, settings: EngineSettings) -> None:
         super().__init__(alias, settings)
@@ -189,6 +190,13 @@ class Engine(BaseEngine):
         directory = path.parent / files.FILES
         files.make_directory(directory)
         return directory
+
+    def attachable(self, user_key: str) -> str:
+        """Return the URI by which maintenance attaches the file that this thread would open."""
+        path = self.path_of(user_key)
+        if path is None:
+            raise self._missing(user_key)
+        return uri_of(path, mode="rw")
 
     def keys(self) -> Iterator[str]:
         """Yield the key of each user who has a database."""

@@ -1,0 +1,95 @@
+"""The files that moved rows name: copied into the directory of their user where they are kept there."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from django.conf import settings
+from django.core.files.storage import FileSystemStorage, Storage, storages
+from django.db import DEFAULT_DB_ALIAS
+from django.db.models import FileField
+
+from dsud.adoption.paths import AnyModel
+from dsud.adoption.plan import Plan
+from dsud.exceptions import UserDatabaseError
+
+#: Bytes that are in memory at a time.
+CHUNK = 1 << 20
+
+#: The attribute of a storage that has a directory for each user.
+OF_USERS = "has_directory_of_user"
+
+
+class MissingFile(UserDatabaseError):
+    """Raised when a row that is to be moved names a file that is not there."""
+
+
+def source_storage(alias: str | None) -> Storage:
+    """Return where files are before the split: a storage of ``STORAGES``, or ``MEDIA_ROOT``."""
+    return FileSystemStorage(location=settings.MEDIA_ROOT) if alias is None else storages[alias]
+
+
+def file_fields(plan: Plan) -> list[tuple[AnyModel, FileField]]:
+    """Return the fields whose files each user has in a directory of their own."""
+    return [
+        (table.model, field)
+        for table in plan.tables
+        for field in table.model._meta.local_concrete_fields
+        if isinstance(field, FileField) and getattr(field.storage, OF_USERS, False)
+    ]
+
+
+def copy_files(key: str, names: Iterator[tuple[FileField, str]], source: Storage) -> int:
+    """Copy files into a user's directory, as that user, verified; return how many.
+
+    A file that is there already stays if it is the same.
+    """
+    copied = 0
+    for field, name in names:
+        if not source.exists(name):
+            raise MissingFile(
+                key,
+                f"The file {name!r} of user {key!r} is not where files are now. Bring it back, say"
+                " with --files-from where files are, or empty the field in `default`.",
+            )
+        path = Path(field.storage.path(name))
+        if _digest(source, name) != _copy(source, name, path):
+            raise MissingFile(
+                key, f"The file {name!r} of user {key!r} changed while it was copied."
+            )
+        copied += 1
+    return copied
+
+
+def _copy(source: Storage, name: str, path: Path) -> str:
+    """Write a file durably and return the checksum of what is on disk."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as target, source.open(name) as file:
+        for chunk in file.chunks(CHUNK):
+            target.write(chunk)
+        target.flush()
+        os.fsync(target.fileno())
+    with path.open("rb") as written:
+        return hashlib.file_digest(written, "blake2b").hexdigest()
+
+
+def _digest(source: Storage, name: str) -> str:
+    digest = hashlib.blake2b()
+    with source.open(name) as file:
+        for chunk in file.chunks(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def names_of(owner: object, plan: Plan) -> Iterator[tuple[FileField, str]]:
+    """Yield the files that an owner's rows in ``default`` name."""
+    paths = {table.model: table.path for table in plan.tables}
+    for model, field in file_fields(plan):
+        rows = paths[model].rows(model, owner, DEFAULT_DB_ALIAS).exclude(**{field.name: ""})
+        names = rows.filter(**{f"{field.name}__isnull": False}).values_list(field.name, flat=True)
+        for name in names.iterator():
+            yield field, str(name)

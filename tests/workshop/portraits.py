@@ -1,0 +1,65 @@
+"""What the site answers to each user: the same before and after their rows are moved."""
+
+import json
+
+from django.contrib.auth.models import User
+from django.db.models import Count, Sum
+
+from tests.workshop.models import (
+    Attachment,
+    Comment,
+    Happening,
+    Label,
+    Mark,
+    Project,
+    Task,
+    Urgent,
+    Word,
+)
+
+
+def portrait(user: User) -> dict[str, object]:
+    """Return what queries of an application find that was written for one database."""
+    projects = Project.objects.filter(owner=user)
+    tasks = Task.objects.filter(project__owner=user)
+    rows = {
+        "projects": projects,
+        "tasks": tasks,
+        "urgent": Urgent.objects.filter(project__owner=user),
+        "comments": Comment.objects.filter(task__project__owner=user),
+        "attachments": Attachment.objects.filter(task__project__owner=user),
+        "labels": Label.objects.filter(owner=user),
+        "happenings": Happening.objects.filter(user=user),
+        "words": Word.objects.filter(task__project__owner=user).distinct(),
+        "marks": Mark.objects.filter(object_id__in=[str(each.pk) for each in tasks]),
+    }
+    answers: dict[str, object] = {
+        name: list(found.order_by("pk").values()) for name, found in rows.items()
+    }
+    answers["labels of tasks"] = list(
+        tasks.filter(labels__isnull=False)
+        .order_by("pk", "labels")
+        .values_list("pk", "labels__name")
+    )
+    answers["words of tasks"] = list(
+        tasks.filter(words__isnull=False).order_by("pk", "words").values_list("pk", "words__name")
+    )
+    answers["first tasks"] = list(
+        projects.order_by("pk").values_list("first_task__title", "parent__name")
+    )
+    answers["sums"] = projects.aggregate(Sum("budget"), Count("task"))
+    answers["marked"] = [
+        tasks.get(pk=each.object_id).title for each in rows["marks"].order_by("pk")
+    ]
+    return answers
+
+
+def as_text(answers: object) -> str:
+    """Return answers as text that can be compared between processes."""
+    return json.dumps(answers, default=repr, sort_keys=True)
+
+
+def unfiltered() -> dict[str, int]:
+    """Return how many rows there are in each table, whoever they belong to."""
+    models = (Project, Task, Urgent, Comment, Attachment, Label, Happening, Word, Mark)
+    return {model.__name__: model.objects.count() for model in models}
