@@ -612,7 +612,7 @@ def test_split__site_of_300_users_and_200000_rows(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     directory = tmp_path_factory.mktemp("large")
-    before = make_site(directory, users=300, units=14)
+    before = make_site(directory, users=300, units=17)
     site = Site(directory, settings="tests.workshop.settings")
     text = run(
         site,

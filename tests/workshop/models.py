@@ -79,9 +79,12 @@ class Mark(models.Model):
     """A mark on anything."""
 
     content_type = models.ForeignKey(ContentType, on_delete=models.CASCADE)
-    object_id = models.CharField(max_length=36, db_index=True)
+    object_id = models.CharField(max_length=36)
     target = GenericForeignKey("content_type", "object_id")
     note = models.CharField(max_length=50)
+
+    class Meta:
+        indexes = (models.Index(fields=["content_type", "object_id"], name="mark_target"),)
 
 
 class Happening(models.Model):

@@ -3,7 +3,7 @@
 import json
 
 from django.contrib.auth.models import User
-from django.db.models import Count, Sum
+from django.db.models import Count, Max
 
 from tests.workshop.models import (
     Attachment,
@@ -47,16 +47,20 @@ def portrait(user: User) -> dict[str, object]:
     answers["first tasks"] = list(
         projects.order_by("pk").values_list("first_task__title", "parent__name")
     )
-    answers["sums"] = projects.aggregate(Sum("budget"), Count("task"))
-    answers["marked"] = [
-        tasks.get(pk=each.object_id).title for each in rows["marks"].order_by("pk")
-    ]
+    answers["sums"] = projects.aggregate(Max("task__title"), Count("task"))
+    titles = dict(tasks.values_list("pk", "title"))
+    answers["marked"] = [titles[int(each.object_id)] for each in rows["marks"].order_by("pk")]
     return answers
 
 
 def as_text(answers: object) -> str:
     """Return answers as text that can be compared between processes."""
-    return json.dumps(answers, default=repr, sort_keys=True)
+    return json.dumps(answers, default=spelt, sort_keys=True)
+
+
+def spelt(value: object) -> str:
+    """Return a value as text, however a database's driver wraps bytes."""
+    return repr(bytes(value) if isinstance(value, memoryview) else value)
 
 
 def unfiltered() -> dict[str, int]:
