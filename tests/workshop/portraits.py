@@ -67,3 +67,33 @@ def unfiltered() -> dict[str, int]:
     """Return how many rows there are in each table, whoever they belong to."""
     models = (Project, Task, Urgent, Comment, Attachment, Label, Happening, Word, Mark)
     return {model.__name__: model.objects.count() for model in models}
+
+
+def shape(user: User) -> dict[str, object]:
+    """Return what a user's rows say without their keys, which a merge may change."""
+    tasks = Task.objects.filter(project__owner=user)
+    titles = {each.pk: each.title for each in tasks}
+    marked = Mark.objects.filter(object_id__in=[str(pk) for pk in titles])
+    return {
+        "projects": ordered(
+            Project.objects.filter(owner=user),
+            "name",
+            "budget",
+            "parent__name",
+            "first_task__title",
+        ),
+        "tasks": ordered(tasks, "project__name", "title", "code", "data", "due", "extra", "takes"),
+        "labels": ordered(tasks, "title", "labels__name", "labels__owner"),
+        "words": ordered(tasks, "title", "words__name"),
+        "urgent": ordered(Urgent.objects.filter(project__owner=user), "title", "reason"),
+        "comments": ordered(
+            Comment.objects.filter(task__project__owner=user), "task__title", "text"
+        ),
+        "marks": sorted(titles[int(each.object_id)] + each.note for each in marked),
+        "happenings": ordered(Happening.objects.filter(user=user), "task__title", "text"),
+    }
+
+
+def ordered(rows, *names: str) -> list[str]:
+    """Return rows as text in an order that does not depend on keys."""
+    return sorted(repr([spelt(value) for value in row]) for row in rows.values_list(*names))

@@ -18,7 +18,7 @@ from django.db import DEFAULT_DB_ALIAS
 from dsud.adoption import attached, split
 from dsud.adoption.plan import make_plan
 from tests.workshop.models import *
-from tests.workshop.portraits import as_text, portrait, unfiltered
+from tests.workshop.portraits import as_text, portrait, shape, unfiltered
 
 def run(*arguments, **options):
     output = io.StringIO()
@@ -32,12 +32,51 @@ def refused(*arguments, **options):
         return str(error), error.returncode
     raise AssertionError("not refused")
 
+def merged(*arguments, **options):
+    output = io.StringIO()
+    call_command("merge_user_dbs", "--copy", "workshop.Word", *arguments, stdout=output, **options)
+    return output.getvalue()
+
+def not_merged(*arguments, **options):
+    try:
+        merged(*arguments, **options)
+    except CommandError as error:
+        return str(error), error.returncode
+    raise AssertionError("not refused")
+
+def shapes():
+    answers = {}
+    for user in User.objects.order_by("pk"):
+        with use_user(user):
+            answers[user.username] = shape(user)
+    return as_text(answers)
+
 def portraits():
     answers = {}
     for user in User.objects.order_by("pk"):
         with use_user(user):
             answers[user.username] = portrait(user)
     return as_text(answers)
+
+class KilledAt:
+    '''Kill this process at its n-th call, whatever it is calling then.'''
+    def __init__(self, moment):
+        self.left = moment
+    def __call__(self, frame, event, argument):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def calls_of(function):
+    reader, writer = os.pipe()
+    def count(_):
+        clock = KilledAt(0)
+        sys.setprofile(clock)
+        function()
+        sys.setprofile(None)
+        os.write(writer, str(-clock.left).encode())
+    assert in_children(1, count) == [0]
+    return int(os.read(reader, 100))
 
 def source(sql, *params):
     with connections["default"].cursor() as cursor:
@@ -48,6 +87,11 @@ def source(sql, *params):
 PORTRAITS = """
 from tests.workshop.portraits import as_text, portrait
 print(as_text({user.username: portrait(user) for user in User.objects.order_by("pk")}))
+"""
+
+SHAPES = """
+from tests.workshop.portraits import as_text, shape
+print(as_text({user.username: shape(user) for user in User.objects.order_by("pk")}))
 """
 
 #: What the prelude of scripts imports, on a site that knows nothing of dsud.

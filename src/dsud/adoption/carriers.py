@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import cast
 
 from django.core.management.color import no_style
-from django.db import connections, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dsud.adoption.plan import Plan
@@ -81,7 +81,10 @@ class StreamingCarrier(Carrier):
     def contents_of_source(self, key: str, owner: object) -> Contents:
         contents = {}
         for statement in self.statements:
-            spelling, checksum = Spelling(statement.fields, connections[alias_of(key)]), Checksum()
+            spelling, checksum = (
+                Spelling(statement.fields, connections[alias_of(key)], other=DEFAULT_DB_ALIAS),
+                Checksum(),
+            )
             for rows in stream(statement, spelt(owner)):
                 checksum.add(spelling.rows(rows))
             contents[statement.table.label] = checksum.content()
@@ -108,7 +111,7 @@ class StreamingLoad(Load):
 
     def fill(self, owner: object) -> None:
         for statement in self._carrier.statements:
-            spelling = Spelling(statement.fields, self._connection)
+            spelling = Spelling(statement.fields, self._connection, other=DEFAULT_DB_ALIAS)
             marks = ", ".join("%s" for _ in statement.fields)
             insert = f"{insertion(statement, self._connection)} VALUES ({marks})"
             with self._connection.cursor() as cursor:
@@ -138,7 +141,10 @@ class StreamingLoad(Load):
     def contents(self) -> Contents:
         contents = {}
         for statement in self._carrier.statements:
-            spelling, checksum = Spelling(statement.fields, self._connection), Checksum()
+            spelling, checksum = (
+                Spelling(statement.fields, self._connection, other=DEFAULT_DB_ALIAS),
+                Checksum(),
+            )
             columns = ", ".join(map(self._connection.ops.quote_name, statement.columns))
             with self._connection.cursor() as cursor:
                 cursor.execute(f"SELECT {columns} FROM {self._quoted(statement)}")  # noqa: S608

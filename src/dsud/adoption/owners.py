@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import cast
 
 from django.contrib.auth import get_user_model
@@ -99,13 +99,23 @@ def generic_targets(model: AnyModel, field: GenericForeignKey) -> Iterator[tuple
             yield content_type.pk, target._meta.concrete_model or target
 
 
+Targets = Callable[[AnyModel, GenericForeignKey], Iterable[tuple[int, AnyModel]]]
+
+
 class Search:
     """The search for the owner path of every user model, the shortest paths first."""
 
     def __init__(
-        self, models: Iterable[AnyModel], *, given: Mapping[str, str], copied: Iterable[str]
+        self,
+        models: Iterable[AnyModel],
+        *,
+        given: Mapping[str, str],
+        copied: Iterable[str],
+        targets: Targets = generic_targets,
     ) -> None:
+        """``targets`` finds out where generic keys point to."""
         self.models = list(models)
+        self._targets = targets
         self.found: dict[AnyModel, OwnerPath] = {}
         self.ambiguous: dict[AnyModel, list[str]] = {}
         self._copied = [self._named(label, option="--copy") for label in copied]
@@ -155,7 +165,7 @@ class Search:
         """Follow generic keys whose targets have paths by now; tell whether there was one."""
         for model in self._open():
             for field in generic_keys_of(model):
-                targets = tuple(generic_targets(model, field))
+                targets = tuple(self._targets(model, field))
                 if targets and all(target in self.found for _, target in targets):
                     paths = tuple((key, each, self.found[each]) for key, each in targets)
                     if not any(path.is_shared for _, _, path in paths):

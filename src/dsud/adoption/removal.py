@@ -22,6 +22,9 @@ from dsud.exceptions import DSUDError, UserDatabaseError
 BATCH = 500
 
 
+DELETED = "deleted"
+
+
 class NotDeleted(UserDatabaseError):
     """Raised when a user's rows stay in ``default``, because something there still needs them."""
 
@@ -72,8 +75,8 @@ class Removal:
                 key, moved, self._carrier.contents_of_source(key, self._plan.owners[key])
             )
 
-    def delete(self, key: str) -> int:
-        """Delete a user's rows from ``default``, in one transaction, and return how many there were.
+    def delete(self, key: str) -> tuple[str, int]:
+        """Delete a user's rows from ``default``, in one transaction; return a word, and how many.
 
         Raises ``NotMoved`` and ``NotDeleted``; nothing was deleted then.
         """
@@ -87,7 +90,7 @@ class Removal:
                 count = sum(_delete(table, _keys(table, owner)) for table in own)
                 for table in self._copied():
                     count += _delete(table, _unused(table, copies[table.label]))
-                return count
+                return DELETED, count
         except Error as error:
             raise NotDeleted(
                 key,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import marshal
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,10 +12,10 @@ from decimal import Decimal
 from itertools import islice
 from typing import NamedTuple, TypeAlias, TypeVar, cast
 
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import format_number
-from django.db.models import DecimalField, Field, Model
+from django.db.models import DecimalField, Field, JSONField, Model
 from django.utils.duration import duration_microseconds
 
 AnyField: TypeAlias = "Field[object, object]"
@@ -82,20 +83,28 @@ class Spelling:
     a field may encrypt, or look things up, or depend on who is active.
     """
 
-    def __init__(self, fields: Sequence[AnyField], connection: BaseDatabaseWrapper) -> None:
+    def __init__(
+        self, fields: Sequence[AnyField], connection: BaseDatabaseWrapper, *, other: str
+    ) -> None:
+        """``other`` is the alias of the database on the other side of the move."""
         self._connection = connection
         # SQLite has no exact numbers: what it holds stays as it is, whatever the field would make of it.
-        exact = connections[DEFAULT_DB_ALIAS].vendor != "sqlite"
+        exact = connections[other].vendor != "sqlite"
         self._decimals = {
             index: field
             for index, field in enumerate(fields)
             if exact and isinstance(field, DecimalField)
         }
+        # Others keep documents in a form of their own.
+        self._documents = [
+            index for index, field in enumerate(fields) if exact and isinstance(field, JSONField)
+        ]
 
     def rows(self, rows: Iterable[Sequence[object]]) -> list[Row]:
         """Return rows as they are stored."""
         plain = [tuple(map(self._plain, row)) for row in rows]
-        return [self._with_decimals(row) for row in plain] if self._decimals else plain
+        special = self._decimals or self._documents
+        return [self._with_special(row) for row in plain] if special else plain
 
     def _plain(self, value: object) -> object:
         if value is None or isinstance(value, (str, float, bytes)):
@@ -123,8 +132,11 @@ class Spelling:
             return ops.adapt_datefield_value(value)
         return ops.adapt_timefield_value(value)
 
-    def _with_decimals(self, row: Row) -> Row:
+    def _with_special(self, row: Row) -> Row:
         values = list(row)
+        for index in self._documents:
+            if isinstance(document := values[index], str):
+                values[index] = json.dumps(json.loads(document), sort_keys=True)
         for index, field in self._decimals.items():
             if values[index] is not None:
                 exact = Decimal(str(values[index]))
