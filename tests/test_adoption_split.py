@@ -498,14 +498,14 @@ def survey():
                 found[key] = database.execute("SELECT count(*) FROM workshop_task").fetchone()[0]
     return found
 planning = calls_of(lambda: run("--json", "--dry-run"))
-moving = calls_of(lambda: run("--json", "--user", "39", "--user", "40")) - planning
+moving = calls_of(lambda: run("--json", "--user", "1", "--user", "2")) - planning
 kills = 0
 seen = []
 for _ in range(28):
     connections.close_all()
     child = os.fork()
     if child == 0:
-        sys.setprofile(KilledAt(planning + choice.randrange(moving)))
+        sys.setprofile(KilledAt(planning + choice.randrange(2 * moving)))
         split_all(0)
         os._exit(0)
     kills += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
