@@ -230,6 +230,33 @@ run()
     )
 
 
+def test_split__generic_key_to_another_users_row_is_refused(site: Site) -> None:
+    run(
+        site,
+        """
+from django.contrib.contenttypes.models import ContentType
+kind = ContentType.objects.get(app_label="workshop", model="task")
+task, owner = source("SELECT t.id, owner_id FROM workshop_task t JOIN workshop_project p"
+                     " ON p.id = project_id ORDER BY t.id")[0]
+other = next(key for key in (1, 2, 3) if key != owner)
+generic = Mark._meta.get_field("target")
+generic.contribute_to_class(Happening, "content_object")
+from dsud.adoption import plan as planning
+happening, = source("SELECT id FROM workshop_happening WHERE user_id = %s LIMIT 1", other)[0]
+source("ALTER TABLE workshop_happening ADD COLUMN content_type_id integer")
+source("ALTER TABLE workshop_happening ADD COLUMN object_id varchar(36)")
+source("UPDATE workshop_happening SET content_type_id = %s, object_id = %s WHERE id = %s",
+       kind.pk, str(task), happening)
+for field in ("content_type", "object_id"):
+    Mark._meta.get_field(field).clone().contribute_to_class(Happening, field)
+message, code = refused()
+assert message.endswith(
+    f"  workshop.Happening {happening} of user '{other}': target is a row of user '{owner}'"
+), message
+""",
+    )
+
+
 def test_split__path_that_is_missing_or_wrong_is_wrong_usage(site: Site) -> None:
     command = ["split_to_user_dbs"]
     finished = site.manage(*command)
@@ -298,6 +325,27 @@ with use_user(1):
     assert Task.objects.count() == 5
 """,
     )
+
+
+@pytest.mark.parametrize("way", ["", STREAMED], ids=["attached", "streamed"])
+def test_split__rows_that_migrations_put_into_every_new_database_give_way(
+    site: Site, made: tuple[Path, str], way: str
+) -> None:
+    text = run(
+        site,
+        way
+        + """
+migrate = schema.migrate_template
+def with_rows(settings):
+    migrate(settings)
+    with closing(sqlite3.connect(settings["NAME"])) as template, template:
+        template.execute("INSERT INTO workshop_word (id, name) VALUES (1, 'word3'), (2, 'extra')")
+with mock.patch.object(schema, "migrate_template", with_rows):
+    run()
+print(portraits())
+""",
+    )
+    assert text.strip() == made[1]
 
 
 def test_split__database_that_lacks_migrations_is_refused(site: Site) -> None:
@@ -415,6 +463,30 @@ print(portraits())
 """,
     )
     assert text.strip() == made[1]
+
+
+def test_delete_source__nobody_writes_between_the_last_look_and_the_deletion(site: Site) -> None:
+    run(
+        site,
+        """
+from dsud.adoption.removal import Removal
+run()
+connections["default"].transaction_mode = None
+verify, tried = Removal._verify, []
+def verify_and_write(self, key):
+    verify(self, key)
+    if connections["default"].in_atomic_block:
+        connection = sqlite3.connect(connections["default"].settings_dict["NAME"], timeout=0)
+        with closing(connection):
+            try:
+                connection.execute("INSERT INTO workshop_label (owner_id, name) VALUES (1, 'late')")
+            except sqlite3.OperationalError as error:
+                tried.append(str(error))
+with mock.patch.object(Removal, "_verify", verify_and_write):
+    run("--delete-source")
+assert tried == ["database is locked"] * 3, tried
+""",
+    )
 
 
 def test_delete_source__what_others_point_to_stays(site: Site) -> None:

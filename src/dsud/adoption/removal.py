@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.db import DEFAULT_DB_ALIAS, Error, transaction
+from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 from django.db.models import Exists, OuterRef
 
 from dsud import provisioning
@@ -84,12 +84,12 @@ class Removal:
         owner = self._plan.owners[key]
         try:
             with engine().lock(key), transaction.atomic(using=DEFAULT_DB_ALIAS):
+                keys = self._held(owner)
                 self._verify(key)
-                copies = {table.label: _keys(table, owner) for table in self._copied()}
                 own = [table for table in reversed(self._plan.tables) if not table.path.is_shared]
-                count = sum(_delete(table, _keys(table, owner)) for table in own)
+                count = sum(_delete(table, keys[table.label]) for table in own)
                 for table in self._copied():
-                    count += _delete(table, _unused(table, copies[table.label]))
+                    count += _delete(table, _unused(table, keys[table.label]))
                 return DELETED, count
         except Error as error:
             raise NotDeleted(
@@ -98,13 +98,28 @@ class Removal:
                 " Something there still points to them.",
             ) from error
 
+    def _held(self, owner: object) -> dict[str, list[object]]:
+        """Return the keys of an owner's rows, which nobody else can change until they are deleted."""
+        connection = connections[DEFAULT_DB_ALIAS]
+        if connection.vendor == "sqlite":
+            # A write that writes nothing, because only a write keeps other writers out.
+            name = connection.ops.quote_name(self._plan.tables[0].model._meta.db_table)
+            with connection.cursor() as cursor:
+                cursor.execute(f"DELETE FROM {name} WHERE 1 = 0")  # noqa: S608
+        return {table.label: _keys(table, owner) for table in self._plan.tables}
+
     def _copied(self) -> list[Table]:
         return [table for table in reversed(self._plan.tables) if table.path.is_shared]
 
 
 def _keys(table: Table, owner: object) -> list[object]:
-    rows = table.path.rows(table.model, owner, DEFAULT_DB_ALIAS)
-    return list(rows.values_list("pk", flat=True))
+    keys = list(table.path.rows(table.model, owner, DEFAULT_DB_ALIAS).values_list("pk", flat=True))
+    if connections[DEFAULT_DB_ALIAS].features.has_select_for_update:
+        for some in in_batches(keys, BATCH):
+            # In queries of their own, because one with joins cannot lock all that it reads.
+            rows = all_rows(table.model, DEFAULT_DB_ALIAS).filter(pk__in=some)
+            list(rows.select_for_update().values_list("pk", flat=True))
+    return keys
 
 
 def _unused(table: Table, keys: list[object]) -> list[object]:
