@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -44,31 +44,31 @@ class AttachedCarrier(Carrier):
         self._has_sequences = _has_sequences(self._raw)
         self._sql = {each.name: _positional(each) for each in self.statements}
         connection = connections[DEFAULT_DB_ALIAS]
-        self._insertions = [
-            f"{insertion(each, connection, schema=f'{SCHEMA}.')} {self._sql[each.name]}"
+        self._insertions = {
+            each.name: f"{insertion(each, connection, schema=f'{SCHEMA}.')} {self._sql[each.name]}"
             for each in self.statements
-        ]
+        }
 
     @contextmanager
-    def open(self, key: str, *, is_new: bool) -> Iterator[Load]:
+    def open(self, key: str, labels: Collection[str], *, is_new: bool) -> Iterator[Load]:
         self._raw.execute(f"ATTACH ? AS {SCHEMA}", [engine().attachable(key)])
         try:
             # What is new is synced when it is detached, and nobody's before.
             synchronous = "NORMAL" if is_new else "FULL"
             self._raw.execute(f"PRAGMA {SCHEMA}.synchronous = {synchronous}")
             self._raw.execute("BEGIN")
-            yield AttachedLoad(self)
+            yield AttachedLoad(self, self.chosen(labels))
             self._raw.execute("COMMIT")
         finally:
             if self._raw.in_transaction:
                 self._raw.execute("ROLLBACK")
             self._raw.execute(f"DETACH {SCHEMA}")
 
-    def contents_of_source(self, key: str, owner: object) -> Contents:
+    def contents_of_source(self, key: str, owner: object, labels: Collection[str]) -> Contents:
         contents = {}
         self._witness.execute("BEGIN")
         try:
-            for each in self.statements:
+            for each in self.chosen(labels):
                 cursor = self._witness.execute(self._sql[each.name], each.params_for(spelt(owner)))
                 contents[each.table.label] = checksum_of(cursor)
         finally:
@@ -79,10 +79,9 @@ class AttachedCarrier(Carrier):
         self._raw.close()
         self._witness.close()
 
-    def copy(self, owner: object) -> None:
+    def copy(self, statement: Statement, owner: object) -> None:
         """Copy the rows of an owner."""
-        for each, sql in zip(self.statements, self._insertions, strict=True):
-            self._raw.execute(sql, each.params_for(spelt(owner)))
+        self._raw.execute(self._insertions[statement.name], statement.params_for(spelt(owner)))
 
     def raw(self) -> sqlite3.Connection:
         """Return the connection that has the user's file attached."""
@@ -92,24 +91,24 @@ class AttachedCarrier(Carrier):
         """Return the highest key that ``default`` has issued for each table."""
         if not self._has_sequences:
             return []
-        mine = {each.name for each in self.statements if has_sequence(each.table.model)}
-        issued = self._raw.execute("SELECT name, seq FROM main.sqlite_sequence")
-        return [(name, key) for name, key in issued if name in mine]
+        return self._raw.execute("SELECT name, seq FROM main.sqlite_sequence").fetchall()
 
 
 class AttachedLoad(Load):
     """A user's file, attached."""
 
-    def __init__(self, carrier: AttachedCarrier) -> None:
+    def __init__(self, carrier: AttachedCarrier, statements: Sequence[Statement]) -> None:
         self._carrier = carrier
+        self._statements = statements
         self._raw = carrier.raw()
 
     def clear(self) -> None:
-        for each in self._carrier.statements:
+        for each in self._statements:
             self._raw.execute(f"DELETE FROM {SCHEMA}.{_quoted(each.name)}")  # noqa: S608
 
     def fill(self, owner: object) -> None:
-        self._carrier.copy(owner)
+        for each in self._statements:
+            self._carrier.copy(each, owner)
         broken = self._raw.execute(f"PRAGMA {SCHEMA}.foreign_key_check").fetchone()
         if broken is not None:
             table, row, parent, _ = broken
@@ -118,7 +117,10 @@ class AttachedLoad(Load):
 
     def _continue_sequences(self) -> None:
         """Have keys issued beyond those of ``default``, those of deleted rows included."""
+        mine = {each.name for each in self._statements if has_sequence(each.table.model)}
         for name, key in self._carrier.issued():
+            if name not in mine:
+                continue
             found = self._raw.execute(
                 "UPDATE target.sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", [key, name]
             )
@@ -129,7 +131,7 @@ class AttachedLoad(Load):
 
     def contents(self) -> Contents:
         contents = {}
-        for each in self._carrier.statements:
+        for each in self._statements:
             columns = ", ".join(map(_quoted, each.columns))
             cursor = self._raw.execute(
                 f"SELECT {columns} FROM {SCHEMA}.{_quoted(each.name)}"  # noqa: S608

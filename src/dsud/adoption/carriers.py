@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import cast
 
@@ -27,7 +27,7 @@ from dsud.connections import alias_of
 
 
 class Load(ABC):
-    """A user database with a transaction open, into which rows are being put."""
+    """A user database with a transaction open, into which the rows of some tables are being put."""
 
     @abstractmethod
     def clear(self) -> None:
@@ -57,12 +57,21 @@ class Carrier(ABC):
         self.statements = statements(plan)
 
     @abstractmethod
-    def open(self, key: str, *, is_new: bool) -> AbstractContextManager[Load]:
-        """Open a user's database, as that user, in a transaction that ends with the block."""
+    def open(
+        self, key: str, labels: Collection[str], *, is_new: bool
+    ) -> AbstractContextManager[Load]:
+        """Open a user's database, as that user, in a transaction that ends with the block.
+
+        Only the tables of the models with these labels are looked at.
+        """
 
     @abstractmethod
-    def contents_of_source(self, key: str, owner: object) -> Contents:
+    def contents_of_source(self, key: str, owner: object, labels: Collection[str]) -> Contents:
         """Return what ``default`` holds now of an owner's rows."""
+
+    def chosen(self, labels: Collection[str]) -> list[Statement]:
+        """Return the statements of some tables, in their order."""
+        return [each for each in self.statements if each.table.label in labels]
 
     @abstractmethod
     def close(self) -> None:
@@ -73,14 +82,14 @@ class StreamingCarrier(Carrier):
     """Reads and writes some rows at a time through Django's connections."""
 
     @contextmanager
-    def open(self, key: str, *, is_new: bool) -> Iterator[Load]:
+    def open(self, key: str, labels: Collection[str], *, is_new: bool) -> Iterator[Load]:
         alias = alias_of(key)
         with transaction.atomic(using=alias):
-            yield StreamingLoad(self, connections[alias])
+            yield StreamingLoad(self.chosen(labels), connections[alias])
 
-    def contents_of_source(self, key: str, owner: object) -> Contents:
+    def contents_of_source(self, key: str, owner: object, labels: Collection[str]) -> Contents:
         contents = {}
-        for statement in self.statements:
+        for statement in self.chosen(labels):
             spelling, checksum = (
                 Spelling(statement.fields, connections[alias_of(key)], other=DEFAULT_DB_ALIAS),
                 Checksum(),
@@ -97,8 +106,8 @@ class StreamingCarrier(Carrier):
 class StreamingLoad(Load):
     """A user database that is reached through Django."""
 
-    def __init__(self, carrier: StreamingCarrier, connection: BaseDatabaseWrapper) -> None:
-        self._carrier = carrier
+    def __init__(self, statements: Sequence[Statement], connection: BaseDatabaseWrapper) -> None:
+        self._statements = statements
         self._connection = connection
 
     def _quoted(self, statement: Statement) -> str:
@@ -106,11 +115,11 @@ class StreamingLoad(Load):
 
     def clear(self) -> None:
         with self._connection.cursor() as cursor:
-            for statement in reversed(self._carrier.statements):
+            for statement in reversed(self._statements):
                 cursor.execute(f"DELETE FROM {self._quoted(statement)}")  # noqa: S608
 
     def fill(self, owner: object) -> None:
-        for statement in self._carrier.statements:
+        for statement in self._statements:
             spelling = Spelling(statement.fields, self._connection, other=DEFAULT_DB_ALIAS)
             marks = ", ".join("%s" for _ in statement.fields)
             insert = f"{insertion(statement, self._connection)} VALUES ({marks})"
@@ -123,13 +132,13 @@ class StreamingLoad(Load):
     def _continue_sequences(self) -> None:
         """Have keys issued beyond those of ``default``, those of deleted rows included."""
         if self._connection.vendor != "sqlite":
-            models = [each.table.model for each in self._carrier.statements]
+            models = [each.table.model for each in self._statements]
             with self._connection.cursor() as cursor:
                 for sql in self._connection.ops.sequence_reset_sql(no_style(), models):
                     cursor.execute(sql)
             return
         with self._connection.cursor() as cursor:
-            for name, key in highest_keys(self._carrier.plan).items():
+            for name, key in highest_keys([each.table for each in self._statements]).items():
                 cursor.execute(
                     "UPDATE sqlite_sequence SET seq = max(seq, %s) WHERE name = %s", [key, name]
                 )
@@ -140,7 +149,7 @@ class StreamingLoad(Load):
 
     def contents(self) -> Contents:
         contents = {}
-        for statement in self._carrier.statements:
+        for statement in self._statements:
             spelling, checksum = (
                 Spelling(statement.fields, self._connection, other=DEFAULT_DB_ALIAS),
                 Checksum(),

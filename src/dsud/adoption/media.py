@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from django.conf import settings
@@ -85,10 +85,12 @@ def _digest(source: Storage, name: str) -> str:
     return digest.hexdigest()
 
 
-def names_of(owner: object, plan: Plan) -> Iterator[tuple[FileField, str]]:
-    """Yield the files that an owner's rows in ``default`` name."""
-    paths = {table.model: table.path for table in plan.tables}
+def names_of(owner: object, plan: Plan, labels: Collection[str]) -> Iterator[tuple[FileField, str]]:
+    """Yield the files that an owner's rows of some models in ``default`` name."""
+    paths = {table.model: table.path for table in plan.tables if table.label in labels}
     for model, field in file_fields(plan):
+        if model not in paths:
+            continue
         rows = paths[model].rows(model, owner, DEFAULT_DB_ALIAS).exclude(**{field.name: ""})
         names = rows.filter(**{f"{field.name}__isnull": False}).values_list(field.name, flat=True)
         for name in names.iterator():

@@ -17,7 +17,7 @@ Contents: TypeAlias = dict[str, Content]
 #: The table beside the user's own; it goes wherever the database goes, backups included.
 TABLE = "dsud_split"
 CREATE = (
-    "CREATE TABLE {schema}dsud_split (label varchar(255) NOT NULL PRIMARY KEY,"
+    "CREATE TABLE IF NOT EXISTS {schema}dsud_split (label varchar(255) NOT NULL PRIMARY KEY,"
     " moved bigint NOT NULL, checksum varchar(64) NOT NULL)"
 )
 INSERT = "INSERT INTO {schema}dsud_split (label, moved, checksum) VALUES ({marks})"
@@ -28,12 +28,12 @@ def rows_of(contents: Mapping[str, Content]) -> list[tuple[str, int, str]]:
     return [(label, content.rows, content.checksum) for label, content in contents.items()]
 
 
-def recorded(key: str) -> Contents | None:
-    """Return what was moved into a user's database, or None; called as that user."""
+def recorded(key: str) -> Contents:
+    """Return what was moved into a user's database so far; called as that user."""
     connection = connections[alias_of(key)]
     with connection.cursor() as cursor:
         if TABLE not in connection.introspection.table_names(cursor):
-            return None
+            return {}
         cursor.execute(f"SELECT label, moved, checksum FROM {TABLE}")  # noqa: S608
         return {label: Content(moved, checksum) for label, moved, checksum in cursor.fetchall()}
 

@@ -68,12 +68,15 @@ class Removal:
     def _verify(self, key: str) -> None:
         """Raise ``NotMoved`` unless ``default`` has exactly what a split put into the user's database."""
         with use_user(key):
-            moved = recorded(key) if engine().exists(key) else None
-            if moved is None:
-                raise NotMoved(key, f"The rows of user {key!r} were never moved.")
-            refuse_changed(
-                key, moved, self._carrier.contents_of_source(key, self._plan.owners[key])
-            )
+            moved = recorded(key) if engine().exists(key) else {}
+            labels = [table.label for table in self._plan.tables]
+            source = self._carrier.contents_of_source(key, self._plan.owners[key], labels)
+            missing = [label for label in source if source[label].rows and label not in moved]
+            if missing:
+                raise NotMoved(
+                    key, f"The rows of user {key!r} were never moved: {', '.join(missing)}."
+                )
+            refuse_changed(key, moved, source)
 
     def delete(self, key: str) -> tuple[str, int]:
         """Delete a user's rows from ``default``, in one transaction; return a word, and how many.

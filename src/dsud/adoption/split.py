@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from django.core.files.storage import Storage
@@ -13,7 +13,6 @@ from dsud import provisioning, schema
 from dsud.adoption.attached import AttachedCarrier, source_file
 from dsud.adoption.carriers import Carrier, StreamingCarrier
 from dsud.adoption.media import copy_files, file_fields, names_of
-from dsud.adoption.owners import movable_models
 from dsud.adoption.plan import Plan
 from dsud.adoption.record import Contents, recorded, tables_with_rows
 from dsud.adoption.values import NOTHING
@@ -53,66 +52,73 @@ class Split:
         self._carrier = carrier
         self._files_from = files_from
         self._has_files = bool(file_fields(plan))
-        self._models = movable_models()
+        self._tables = {table.label: table for table in plan.tables}
 
     def move(self, key: str) -> tuple[str, int]:
         """Move one user's rows; return whether that was done now, and how many rows there are.
 
         Raises ``NotMoved``, ``MissingFile`` and what the engine raises; nothing was changed then.
         """
-        with use_user(key), _typed(key):
-            with provisioning.filling(key) as is_new:
-                before = None if is_new else self._done_before(key)
-                contents = before or self._fill(key, is_new=is_new)
-            rows = sum(content.rows for content in contents.values())
-            return ALREADY if before else MOVED, rows
+        with use_user(key), _typed(key), provisioning.filling(key) as is_new:
+            before = {} if is_new else recorded(key)
+            missing = list(self._tables) if is_new else self._not_moved(key, before)
+            contents = self._fill(key, missing, is_new=is_new) if missing else before
+        rows = sum(content.rows for content in contents.values())
+        return MOVED if missing else ALREADY, rows
 
-    def _done_before(self, key: str) -> Contents | None:
-        """Return what a former run moved, or None when the user's database is empty.
+    def _not_moved(self, key: str, before: Contents) -> list[str]:
+        """Return of which models rows are to be moved into a database that is there already.
 
-        Raises ``NotMoved`` when it is neither.
+        Raises ``NotMoved`` when it has rows of them, or ``default`` is not as it was when others
+        were moved.
         """
-        if (before := recorded(key)) is not None:
-            refuse_changed(key, before, self._carrier.contents_of_source(key, self._owner(key)))
-            return before
-        if full := tables_with_rows(key, self._models):
-            raise NotMoved(
-                key,
-                f"The database of user {key!r} has rows already: {', '.join(full)}. They were left as"
-                " they are, and so were the user's rows in `default`. Delete the ones or the others.",
-            )
+        source = self._carrier.contents_of_source(key, self._owner(key), self._tables)
+        refuse_changed(key, before, source)
+        missing = [label for label in source if label not in before and source[label].rows]
+        if not missing:
+            return []
         if not schema.is_current(alias_of(key)):
             raise NotMoved(
                 key,
                 f"The database of user {key!r} lacks migrations. Run"
                 f" `manage.py migrate_user_dbs --user {key}` and then this again.",
             )
-        return None
+        if full := tables_with_rows(key, [self._tables[label].model for label in missing]):
+            raise NotMoved(
+                key,
+                f"The database of user {key!r} has rows already: {', '.join(full)}. They were left as"
+                " they are, and so were the user's rows in `default`. Delete the ones or the others.",
+            )
+        return missing
 
     def _owner(self, key: str) -> object:
         return self._plan.owners[key]
 
-    def _fill(self, key: str, *, is_new: bool) -> Contents:
+    def _fill(self, key: str, labels: Collection[str], *, is_new: bool) -> Contents:
         provisioning.part_from(key)
-        with self._carrier.open(key, is_new=is_new) as load:
+        owner = self._owner(key)
+        with self._carrier.open(key, labels, is_new=is_new) as load:
             if is_new:
                 load.clear()
-            load.fill(self._owner(key))
+            load.fill(owner)
             contents = load.contents()
-            refuse_changed(key, contents, self._carrier.contents_of_source(key, self._owner(key)))
+            source = self._carrier.contents_of_source(key, owner, labels)
+            refuse_changed(key, contents, source, deleted=False)
             load.record(contents)
             if self._has_files:
-                names = names_of(self._owner(key), self._plan)
-                copy_files(key, names, self._files_from)
+                copy_files(key, names_of(owner, self._plan, labels), self._files_from)
         return contents
 
 
-def refuse_changed(key: str, moved: Contents, source: Contents) -> None:
-    """Raise ``NotMoved`` unless ``default`` holds exactly what was moved."""
+def refuse_changed(key: str, moved: Contents, source: Contents, *, deleted: bool = True) -> None:
+    """Raise ``NotMoved`` unless ``default`` holds exactly what was moved, of the models in both.
+
+    That nothing is left there is as good, where rows may have been ``deleted`` since.
+    """
     changed = [
         label
-        for label in {**moved, **source}
-        if moved.get(label, NOTHING) != source.get(label, NOTHING)
+        for label, content in source.items()
+        if label in moved and content != moved[label] and (content != NOTHING or not deleted)
     ]
     if changed:
         raise NotMoved(

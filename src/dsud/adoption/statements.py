@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import cast
@@ -89,10 +89,10 @@ def insertion(statement: Statement, connection: BaseDatabaseWrapper, *, schema: 
 # Sequences
 
 
-def highest_keys(plan: Plan) -> dict[str, int]:
+def highest_keys(tables: Iterable[Table]) -> dict[str, int]:
     """Return by table the highest key that ``default`` ever issued, as far as it remembers it."""
     connection = connections[DEFAULT_DB_ALIAS]
-    models = [table.model for table in plan.tables if has_sequence(table.model)]
+    models = [table.model for table in tables if has_sequence(table.model)]
     found = {str(model._meta.db_table): _highest_key(model) for model in models}
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
