@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -71,9 +71,13 @@ class Joined:
 
 
 def joined_tables(
-    *, given: Mapping[str, str], copied: Iterable[str], unowned: Iterable[str]
+    *,
+    given: Mapping[str, str],
+    copied: Iterable[str],
+    unowned: Iterable[str],
+    labels: Collection[str] = (),
 ) -> list[Joined]:
-    """Return all tables, those pointed to first.
+    """Return all tables, or those of the apps with these labels, those pointed to first.
 
     Raises ``OwnerPathUnclear`` for models whose rows nobody could tell apart after a merge, and
     ``InvalidOwnerPath``.
@@ -85,11 +89,19 @@ def joined_tables(
     unclear = {
         str(model._meta.label): search.ambiguous.get(model, [])
         for model in models
-        if not _is_clear(model, paths) and model._meta.label_lower not in accepted
+        if _is_meant(model, labels)
+        and not _is_clear(model, paths)
+        and model._meta.label_lower not in accepted
     }
     if unclear:
         raise OwnerPathUnclear(unclear)
-    return [_joined(model, paths.get(model)) for model in in_order(models)]
+    return [
+        _joined(model, paths.get(model)) for model in in_order(models) if _is_meant(model, labels)
+    ]
+
+
+def _is_meant(model: AnyModel, labels: Collection[str]) -> bool:
+    return not labels or model._meta.app_label in labels
 
 
 def _is_clear(model: AnyModel, paths: Mapping[AnyModel, OwnerPath]) -> bool:

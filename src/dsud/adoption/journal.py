@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from django.apps import apps
 from django.db import connections
+from django.db.models import IntegerField
 
 from dsud.adoption.joined import Keys
 from dsud.adoption.record import Contents
@@ -34,15 +36,31 @@ class Journal:
             for sql in (_CREATE_MERGED, _CREATE_CHANGED):
                 cursor.execute(sql)
 
-    def recorded(self, user_key: str) -> Contents | None:
-        """Return what a user's database held when it was merged, or None."""
+    def recorded(self, user_key: str) -> Contents:
+        """Return what a user's database held of each table that was merged."""
         with self._connection.cursor() as cursor:
             cursor.execute(
                 f"SELECT label, merged, checksum FROM {MERGED} WHERE user_key = %s",  # noqa: S608
                 [user_key],
             )
             rows = cursor.fetchall()
-        return {label: Content(merged, checksum) for label, merged, checksum in rows} or None
+        return {label: Content(merged, checksum) for label, merged, checksum in rows}
+
+    def changed_keys(self, user_key: str) -> Keys:
+        """Return which keys of a user's rows are others since they were merged."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT label, old_key, new_key FROM {CHANGED} WHERE user_key = %s",  # noqa: S608
+                [user_key],
+            )
+            rows = cursor.fetchall()
+        keys: Keys = {}
+        for label, old, new in rows:
+            model = apps.get_model(label)
+            is_number = isinstance(model._meta.pk, IntegerField)
+            change = (int(old), int(new)) if is_number else (old, new)
+            keys.setdefault(model, {})[change[0]] = change[1]
+        return keys
 
     def write(self, user_key: str, contents: Contents, keys: Keys) -> None:
         """Note what was merged and which keys are others now."""

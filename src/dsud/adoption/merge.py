@@ -49,21 +49,24 @@ class Merge:
         provisioning.refuse_missing(key)
         with use_user(key), _typed(key), engine().lock(key):
             before = self._journal.recorded(key)
-            if before is not None:
-                _refuse_changed(key, before, self._contents(key))
-            contents = self._merge(key) if before is None else before
+            missing = [table for table in self._tables if table.label not in before]
+            done = [table for table in self._tables if table.label in before]
+            now = self._contents(key, done)
+            _refuse_changed(key, {label: before[label] for label in now}, now)
+            contents = self._merge(key, missing) if missing else now
             rows = sum(content.rows for content in contents.values())
-            return (MERGED if before is None else ALREADY), rows
+            return (MERGED if missing else ALREADY), rows
 
-    def _merge(self, key: str) -> Contents:
-        self._refuse_odd(key)
+    def _merge(self, key: str, tables: Sequence[Joined]) -> Contents:
+        self._refuse_odd(key, tables)
         with transaction.atomic(using=self._alias):
-            one = One(self._tables, self._alias, key, types=self._types).merge()
-            _refuse_changed(key, one.found, self._contents(key))
-            self._journal.write(key, one.found, one.keys)
+            keys = self._journal.changed_keys(key)
+            one = One(tables, self._alias, key, types=self._types, keys=keys).merge()
+            _refuse_changed(key, one.found, self._contents(key, tables))
+            self._journal.write(key, one.found, one.chosen)
         return one.found
 
-    def _refuse_odd(self, key: str) -> None:
+    def _refuse_odd(self, key: str, tables: Sequence[Joined]) -> None:
         if not schema.is_current(alias_of(key)):
             raise NotMerged(
                 key,
@@ -73,7 +76,7 @@ class Merge:
         pk = primary_key_field().to_python(key)
         doubled = [
             table.label
-            for table in self._tables
+            for table in tables
             if isinstance(table.path, KeyPath)
             and table.path.rows(table.model, pk, self._alias).exists()
         ]
@@ -85,9 +88,9 @@ class Merge:
                 " they were moved from there, or merge into another database.",
             )
 
-    def _contents(self, key: str) -> Contents:
+    def _contents(self, key: str, tables: Sequence[Joined]) -> Contents:
         contents = {}
-        for table in self._tables:
+        for table in tables:
             checksum = Checksum()
             for rows in rows_of(table, key, self._alias):
                 checksum.add(rows)
@@ -99,19 +102,27 @@ class One:
     """The merge of one user's rows, in a transaction of the other database that is open."""
 
     def __init__(
-        self, tables: Sequence[Joined], alias: str, user_key: str, *, types: dict[int, int]
+        self,
+        tables: Sequence[Joined],
+        alias: str,
+        user_key: str,
+        *,
+        types: dict[int, int],
+        keys: Keys,
     ) -> None:
+        """``keys`` has those that are others since an earlier merge, of other tables."""
         self._tables = tables
         self._alias = alias
         self._user_key = user_key
         self._ordinary = Ordinary(alias, like=alias_of(user_key))
         owner = primary_key_field().to_python(user_key)
         self._owner = primary_key_field().get_db_prep_value(owner, connections[alias_of(user_key)])
+        self._keys = keys
         #: The keys that are others now, by the model that issues them.
-        self.keys: Keys = {}
+        self.chosen: Keys = {}
         #: What the user's database holds.
         self.found: Contents = {}
-        self._translation = Translation(self.keys, types, owner=self._owner)
+        self._translation = Translation(keys, types, owner=self._owner)
 
     def merge(self) -> One:
         """Choose keys, then copy rows and read them back."""
@@ -126,16 +137,20 @@ class One:
                     for row in rows
                 ]
                 issue = Issue(table, self._alias)
-                self.keys[table.model] = issue.changed(self._user_key, keys)
+                self._choose(table, issue.changed(self._user_key, keys))
         for table in self._tables:
             self._copy(table)
         self._ordinary.check(self._tables)
         return self
 
+    def _choose(self, table: Joined, keys: dict[object, object]) -> None:
+        self._keys[table.model] = self.chosen[table.model] = keys
+
     def _share(self, table: Joined) -> None:
         """Have copies of a row that is there already be that row; others are copied as all are."""
         (place,) = table.keys
-        chosen = self.keys[table.model] = {}
+        chosen: dict[object, object] = {}
+        self._choose(table, chosen)
         new = []
         for rows in rows_of(table, self._user_key, self._alias):
             for row in rows:

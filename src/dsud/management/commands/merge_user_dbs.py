@@ -12,6 +12,7 @@ from dsud.connections import alias_of
 from dsud.context import use_user
 from dsud.management.adoption_command import AdoptionCommand, failures_named, usage_errors
 from dsud.management.fleet_command import USAGE, strings
+from dsud.router import has_user_models
 
 
 class Command(AdoptionCommand):
@@ -22,6 +23,11 @@ class Command(AdoptionCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Add what says where to, and whose a row is there."""
         super().add_arguments(parser)
+        parser.add_argument(
+            "app_label",
+            nargs="*",
+            help="Apps whose rows are merged; default: all with user models.",
+        )
         parser.add_argument(
             "--no-owner",
             action="append",
@@ -44,11 +50,17 @@ class Command(AdoptionCommand):
         alias = str(options["database"])
         if alias not in list(connections):
             raise CommandError(f"DATABASES has no {alias!r}.", returncode=USAGE)
+        labels = strings(options["app_label"])
+        if unknown := [label for label in labels if not has_user_models(label)]:
+            raise CommandError(
+                f"{', '.join(unknown)}: no such app has user models.", returncode=USAGE
+            )
         with usage_errors():
             tables = joined_tables(
                 given=self.given_paths(options),
                 copied=strings(options["copied"]),
                 unowned=strings(options["unowned"]),
+                labels=labels,
             )
         keys = self.selected(options)
         if options["dry_run"]:
