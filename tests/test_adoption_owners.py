@@ -114,7 +114,7 @@ def test_search__copies_are_only_those_that_are_named() -> None:
     through = note.words.through
     assert "Word" not in searched(word, note, through)[0]
     paths = searched(word, note, through, copied=("tests.Word",))[0]
-    assert paths["Word"] == "copied to whom tests.Note_words.word belongs"
+    assert paths["Word"] == "copies, by tests.Note_words.word"
 
 
 def test_unclear__names_what_to_write() -> None:

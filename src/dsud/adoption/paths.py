@@ -157,7 +157,7 @@ class CopyPath(OwnerPath):
     is_shared = True
 
     def __str__(self) -> str:
-        return "copied to whom " + ", ".join(map(str, self.incoming)) + " belongs"
+        return "copies, by " + ", ".join(map(str, self.incoming))
 
     def of(self, owner: object) -> Q:
         condition = Q(pk__in=[])
