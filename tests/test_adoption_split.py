@@ -697,7 +697,34 @@ for user in User.objects.all():
         path = Path(attachment.file.path)
         assert path.is_relative_to(engine().files_directory(str(user.pk)))
         assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
 assert len(list(media.iterdir())) == 3
+""",
+    )
+
+
+def test_split__file_of_the_same_name_is_not_overwritten(site: Site) -> None:
+    run(
+        site,
+        FILES
+        + """
+from dsud.adoption.media import UNFINISHED
+provisioning.provision("2")
+name = next(name for name, owner in owners.items() if owner == 2)
+with use_user(2):
+    path = engine().files_directory("2") / name
+    path.parent.mkdir()
+    path.write_text("of somebody else")
+message, code = refused()
+assert message.endswith(
+    f"  2: The file '{name}' of user '2' is not the one that is in the user's directory."
+    " Keep everybody from writing, and compare the two."
+), message
+assert path.read_text() == "of somebody else"
+path.rename(path.with_name(path.name + UNFINISHED))  # As a killed run leaves it.
+run()
+assert [each.name for each in path.parent.iterdir()] == [path.name]
+assert path.read_text() == "of 2"
 """,
     )
 

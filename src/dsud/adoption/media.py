@@ -23,8 +23,12 @@ CHUNK = 1 << 20
 OF_USERS = "has_directory_of_user"
 
 
-class MissingFile(UserDatabaseError):
-    """Raised when a row that is to be moved names a file that is not there."""
+#: What a file is called until it is complete; a run that is killed leaves one, and the next replaces it.
+UNFINISHED = ".dsud-unfinished"
+
+
+class FileNotMoved(UserDatabaseError):
+    """Raised when a file that a row names is not there, or cannot be put where the user's files are."""
 
 
 def source_storage(alias: str | None) -> Storage:
@@ -45,36 +49,52 @@ def file_fields(plan: Plan) -> list[tuple[AnyModel, FileField]]:
 def copy_files(key: str, names: Iterator[tuple[FileField, str]], source: Storage) -> int:
     """Copy files into a user's directory, as that user, verified; return how many.
 
-    A file that is there already stays if it is the same.
+    A file that is there already stays if it is the same. Raises ``FileNotMoved``.
     """
     copied = 0
     for field, name in names:
         if not source.exists(name):
-            raise MissingFile(
+            raise FileNotMoved(
                 key,
                 f"The file {name!r} of user {key!r} is not where files are now. Bring it back, say"
                 " with --files-from where files are, or empty the field in `default`.",
             )
         path = Path(field.storage.path(name))
-        if _digest(source, name) != _copy(source, name, path):
-            raise MissingFile(
-                key, f"The file {name!r} of user {key!r} changed while it was copied."
+        if not path.exists():
+            _copy(source, name, path)
+        if _digest(source, name) != _digest_of(path):
+            raise FileNotMoved(
+                key,
+                f"The file {name!r} of user {key!r} is not the one that is in the user's directory."
+                " Keep everybody from writing, and compare the two.",
             )
         copied += 1
     return copied
 
 
-def _copy(source: Storage, name: str, path: Path) -> str:
-    """Write a file durably and return the checksum of what is on disk."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+def _copy(source: Storage, name: str, path: Path) -> None:
+    """Write a file durably, and give it its name when it is complete."""
+    _make_private(path.parent)
+    unfinished = path.with_name(path.name + UNFINISHED)
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as target, source.open(name) as file:
         for chunk in file.chunks(CHUNK):
             target.write(chunk)
         target.flush()
         os.fsync(target.fileno())
-    with path.open("rb") as written:
-        return hashlib.file_digest(written, "blake2b").hexdigest()
+    unfinished.rename(path)
+
+
+def _make_private(directory: Path) -> None:
+    """Make a directory and those above it, which only the site's own system user may enter."""
+    if not directory.is_dir():
+        _make_private(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
+
+
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 def _digest(source: Storage, name: str) -> str:

@@ -57,7 +57,7 @@ class Split:
     def move(self, key: str) -> tuple[str, int]:
         """Move one user's rows; return whether that was done now, and how many rows there are.
 
-        Raises ``NotMoved``, ``MissingFile`` and what the engine raises; nothing was changed then.
+        Raises ``NotMoved``, ``FileNotMoved`` and what the engine raises; nothing was changed then.
         """
         with use_user(key), _typed(key), provisioning.filling(key) as is_new:
             before = {} if is_new else recorded(key)
