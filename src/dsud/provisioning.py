@@ -133,17 +133,17 @@ def provide_after_sign_up(key: str) -> None:
 
 
 def _make(key: str) -> bool:
-    _initialize_location(key)
-    first = {} if engine().exists(key) else _first(key)  # No lock yet: it writes.
+    initialize_location(key)
+    first = {} if engine().exists(key) else begin_with(key)  # No lock yet: it writes.
     with engine().lock(key):
         if engine().exists(key):
             return False
-        engine().stage(key, prepare(), **(first or _first(key))).publish()
-    _announce(key)
+        engine().stage(key, prepare(), **(first or begin_with(key))).publish()
+    announce(key)
     return True
 
 
-def _first(key: str) -> dict[str, Any]:
+def begin_with(key: str) -> dict[str, Any]:
     """Return what a new database begins with beside the template."""
     return {"rows": mirrors.first_rows(key), **key_ranges.for_new(key)}
 
@@ -161,7 +161,8 @@ def is_location_lost() -> bool:
     return not engine().is_initialized() and registry.any_ready()
 
 
-def _initialize_location(key: str) -> None:
+def initialize_location(key: str) -> None:
+    """Make the location ready; raise ``UserDatabaseUnavailable`` when it is lost."""
     if engine().is_initialized():
         return
     if registry.any_ready():
@@ -185,7 +186,7 @@ def _disk_errors_typed(key: str) -> Iterator[None]:
         ) from error
 
 
-def _announce(key: str) -> None:
+def announce(key: str) -> None:
     """Register a published database; without its lock, for which holders of ``default`` may wait."""
     if not register(key, current=True):
         retire(key, unless_expected=True)  # Its user was deleted while it was made.
@@ -242,7 +243,7 @@ class Birth:
                 self._staged.publish()
         finally:
             self._undo()
-        _announce(self._key)
+        announce(self._key)
 
     def abandon(self) -> None:
         """Discard what was staged; ``complete`` then does nothing."""
@@ -284,12 +285,12 @@ def replace_at_commit(key: str) -> None:
 
 
 def _stage_until_commit(key: str, *, replaces: bool = False) -> bool:
-    _initialize_location(key)
+    initialize_location(key)
     with ExitStack() as held:
         held.enter_context(engine().lock(key))
         if engine().exists(key) and not replaces:
             return False
-        staged = engine().stage(key, prepare(), **_first(key))
+        staged = engine().stage(key, prepare(), **begin_with(key))
         held.callback(staged.discard)
         registry.write(key, state=State.PENDING, schema="", last_error="")
         birth = Birth(key, staged, held=held.pop_all(), replaces=replaces)
@@ -325,7 +326,7 @@ def stage_for_test(key: str) -> None:
     none, and a test may count them.
     """
     with ExitStack() as held:
-        staged = engine().stage_for_test(key, prepare(), **_first(key))
+        staged = engine().stage_for_test(key, prepare(), **begin_with(key))
         held.callback(staged.discard)
         birth = Birth(key, staged, held=held.pop_all(), replaces=False)
     _births.of[key] = birth

@@ -213,6 +213,16 @@ class BaseEngine(ABC):
         """
         raise NotSupportedByEngine(self.alias, DISTINCT_KEYS)
 
+    #: Can the databases be attached to a connection of Python's own SQLite, by ``attachable``?
+    attaches: ClassVar[bool] = False
+
+    def attachable(self, user_key: str) -> str:
+        """Return the URI by which maintenance attaches the database that this thread would open.
+
+        Raises ``UserDatabaseDoesNotExist``, and ``NotSupportedByEngine`` unless it ``attaches``.
+        """
+        raise NotSupportedByEngine(self.alias, "attach a user's database")
+
     @abstractmethod
     def is_initialized(self) -> bool:
         """Tell whether the location is one that user databases were put in before.

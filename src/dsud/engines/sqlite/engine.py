@@ -37,6 +37,7 @@ class Engine(BaseEngine):
 
     backend = "dsud.engines.sqlite"
     supports_distinct_keys = True
+    attaches = True
 
     def __init__(self, alias: str, settings: EngineSettings) -> None:
         super().__init__(alias, settings)
@@ -174,6 +175,13 @@ class Engine(BaseEngine):
         directory = _path_at(self._provided_place(user_key)).parent / files.FILES
         files.make_directory(directory)
         return directory
+
+    def attachable(self, user_key: str) -> str:
+        """Return the URI by which maintenance attaches the file that this thread would open."""
+        path = self.path_of(user_key)
+        if path is None:
+            raise self._missing(user_key)
+        return uri_of(path, mode="rw")
 
     def keys(self) -> Iterator[str]:
         """Yield the key of each user who has a database."""
