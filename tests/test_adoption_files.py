@@ -147,6 +147,7 @@ def test_adopt_file__keys_to_shared_rows_work_that_the_older_package_could_not_w
         Loan.objects.create(book=Book.objects.create(title="Emma"), reader_id=1)
         assert Loan.objects.get().book.title == "Emma"
         assert Loan.objects.get().reader.username == "alice"
+        assert Loan.objects.get(reader__username="alice").pk == 1
 
 
 def test_adopt_file__shared_tables_are_dropped_and_their_content_with_them(
@@ -274,7 +275,7 @@ def test_adopt_file__registered_database_that_is_lost_is_not_replaced(
     with pytest.raises(UserDatabaseUnavailable, match="registered but its file is missing"):
         adopt_file("1", old / "user_1.sqlite3")
     shutil.rmtree(location)
-    with pytest.raises(NotAdopted, match="has lost those that are registered"):
+    with pytest.raises(UserDatabaseUnavailable, match="has lost those that are registered"):
         adopt_file("1", old / "user_1.sqlite3")
     assert not location.exists()
 
@@ -498,6 +499,7 @@ def test_adopt_files__killed_at_any_moment_goes_on(tmp_path: Path) -> None:
         """
 from pathlib import Path
 from django.conf import settings
+from dsud import retirement
 from dsud.adoption.files import adopt_file
 from tests.notes.models import Note
 settings.DSUD_PROVISION = []
@@ -542,7 +544,7 @@ while True:
         assert texts(1) == expected[1]
     if texts(1):
         with engine().lock("1"):
-            provisioning.take_out_of_service("1")
+            retirement.take_out_of_service("1")
         provisioning.provision("1", lost=True)
     moment += 211
 assert killed > 5, killed

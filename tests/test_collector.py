@@ -95,7 +95,7 @@ def make_bonds(bonds: ModuleType, owner: User, *, user: User, book: Book | None)
         for name in PASSED_OVER:
             getattr(bonds, name).objects.create(user_id=user.pk, book=book)
         many = bonds.Many.objects.create()
-        many.users.add(user.pk)
+        many.users.add(owner)
         if book is not None:
             many.books.add(book)
 

@@ -17,7 +17,7 @@ from django.db import connections, transaction
 from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
 
-from dsud import key_ranges, provisioning
+from dsud import key_ranges, provisioning, retirement
 from dsud.connections import alias_of
 from dsud.context import use_user
 from dsud.engines import engine
@@ -104,7 +104,7 @@ def test_successor__under_the_same_key_has_other_keys() -> None:
     assert number_of(add(again)) > number_of(first)
     key = str(pk)
     with engine().lock(key):
-        provisioning.take_out_of_service(key)
+        retirement.take_out_of_service(key)
     provisioning.provision(key, lost=True)
     assert [each.user_key for each in UserDatabaseNumber.objects.all()] == [key] * 3
     assert number_of(add(again)) == UserDatabaseNumber.objects.last().pk

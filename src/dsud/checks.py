@@ -27,6 +27,7 @@ from dsud.engines.sqlite.checks import may_lose_commits
 from dsud.exceptions import InvalidEngine
 from dsud.key_ranges import has_wide_keys
 from dsud.middleware import DatabaseSwitchMiddleware
+from dsud.model_checks import check_crossing, check_mirrors
 from dsud.router import (
     APP_ATTRIBUTE,
     TEMPLATE_ALIAS,
@@ -47,6 +48,8 @@ def register_checks() -> None:
     for check in (check_middleware, check_router, check_settings):
         register(check, Tags.compatibility)
     register(check_models, Tags.models)
+    register(check_crossing, Tags.models)
+    register(check_mirrors, Tags.models)
     register(check_engine, Tags.files)
     register(check_distinct_keys, Tags.models)
     register(check_urls, Tags.urls)
@@ -183,6 +186,7 @@ def _check_model(model: type[Model]) -> Iterator[CheckMessage]:
                 obj=model,
                 id="dsud.E007",
             )
+        yield from _check_generic_relations(model)
     else:
         yield from _check_shared_model(model)
     for parent in model._meta.parents:
@@ -193,6 +197,24 @@ def _check_model(model: type[Model]) -> Iterator[CheckMessage]:
                 hint="Put both of them in DSUD_APPS, or neither.",
                 obj=model,
                 id="dsud.E009",
+            )
+
+
+def _check_generic_relations(model: type[Model]) -> Iterator[CheckMessage]:
+    # Generic relations are the private fields with a related model; contenttypes need not be installed.
+    for field in model._meta.private_fields:
+        target = field.related_model if field.remote_field else None
+        if isinstance(target, type) and issubclass(target, Model) and not is_user_model(target):
+            shared = target._meta
+            named = f'Add "{shared.app_label}" to DSUD_APPS'
+            yield Error(
+                f"{model._meta.label}.{field.name} leads to the shared model {shared.label}, which"
+                " tells rows apart by type and primary key, and rows of many users have the same.",
+                hint=f"{named}, or remove the field."
+                if shared.app_label not in ALWAYS_SHARED
+                else f"Remove the field: {shared.label} has to stay shared.",
+                obj=field,
+                id="dsud.E017",
             )
 
 
@@ -277,7 +299,7 @@ def check_distinct_keys(**kwargs: object) -> Iterator[CheckMessage]:
                 "DSUD_DISTINCT_KEYS is set, but the engine of"
                 f" USER_DATABASES[{engine().alias!r}] cannot {DISTINCT_KEYS}.",
                 hint="Remove DSUD_DISTINCT_KEYS, or choose another engine.",
-                id="dsud.E020",
+                id="dsud.E022",
             )
     for model in user_models():
         if model._meta.auto_field is not None and not has_wide_keys(model._meta):
@@ -286,7 +308,7 @@ def check_distinct_keys(**kwargs: object) -> Iterator[CheckMessage]:
                 hint='Set DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField", or give the model'
                 " id = models.BigAutoField(primary_key=True), and run `manage.py makemigrations`.",
                 obj=model,
-                id="dsud.W020",
+                id="dsud.W006",
             )
 
 

@@ -20,7 +20,8 @@ from django.db.models import (
 from django.db.models.deletion import Collector
 from django.utils.translation import gettext_lazy as _
 
-from dsud.router import holds_user_models, is_user_model
+from dsud.replacements import put_into_place
+from dsud.router import holds_user_models, is_mirrored, is_user_model
 
 if TYPE_CHECKING:
     from django.contrib.contenttypes.fields import GenericRelation
@@ -58,8 +59,12 @@ def leave_out_user_models(related_objects: Finder) -> Finder:
         related_fields: Sequence[ForeignKey[Any, Any]],
         objs: Sequence[Model],
     ) -> QuerySet[Model]:
-        crosses = is_user_model(related_model) and not is_user_model(objs[0])
-        if not crosses or holds_user_models(self.using):
+        if holds_user_models(self.using):
+            # Copies go from a user's database when their originals have gone from default.
+            if not is_user_model(related_model) and not is_mirrored(related_model):
+                return related_model._base_manager.using(self.using).none()
+            return related_objects(self, related_model, related_fields, objs)
+        if not is_user_model(related_model) or is_user_model(objs[0]):
             return related_objects(self, related_model, related_fields, objs)
         if not are_users(objs) and not are_users(self.origin):
             for field in related_fields:
@@ -118,14 +123,8 @@ def install() -> None:
     deleting a shared row that user models have keys to fails with "no such table", and nothing is
     lost. The same holds for ``GenericRelation.bulk_related_objects``.
     """
-    _wrap(Collector, "related_objects", leave_out_user_models)
+    put_into_place([(Collector, "related_objects", leave_out_user_models)])
     if apps.is_installed("django.contrib.contenttypes"):
         from django.contrib.contenttypes.fields import GenericRelation
 
-        _wrap(GenericRelation, "bulk_related_objects", leave_out_crossing)
-
-
-def _wrap(owner: type, name: str, guard: Callable[[Finder], Finder]) -> None:
-    method = getattr(owner, name)
-    if not hasattr(method, "__wrapped__"):
-        setattr(owner, name, guard(method))
+        put_into_place([(GenericRelation, "bulk_related_objects", leave_out_crossing)])

@@ -107,6 +107,10 @@ class UserDatabaseUnavailable(UserDatabaseError):
     status_code = 503
 
 
+class UserDatabaseReadOnly(UserDatabaseError):
+    """Raised when something would be written that a user's database only holds a copy of."""
+
+
 class UserRowsUnavailable(UserDatabaseUnavailable):
     """Raised when a user is to be deleted whose rows cannot be shown to those who listen for them."""
 

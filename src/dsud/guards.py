@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import DEFAULT_DB_ALIAS
-from django.db.models import Model, query
+from django.db.models import ForeignKey, Model, query
 from django.db.models.fields import related_descriptors
 from django.db.models.sql import Query, UpdateQuery
 
 from dsud.connections import key_of_alias
 from dsud.context import entered_key, refuse_unless_active, user_key
+from dsud.copies import WRITING, guard_key, refuse_to_write_copies
 from dsud.exceptions import NoActiveUser, WrongUser
+from dsud.replacements import Replacement, put_into_place
 from dsud.router import is_user_model, owner_of
 from dsud.stamps import JUDGED_FOR, STAMP, VALUES, Stamp, note, note_value, stamp
 
@@ -82,6 +84,8 @@ def _guard_compiler(get_compiler: Callable[..., SQLCompiler]) -> Callable[..., S
         if key is not None:
             # Because what it is ordered by and set to is resolved while it is compiled.
             notes[JUDGED_FOR] = key
+            if isinstance(self, WRITING):
+                refuse_to_write_copies(self, key)
         if notes.get(STAMP) or VALUES in notes:
             for stamp in (notes.get(STAMP), *notes.get(VALUES, ())):
                 if stamp and key is not None and stamp.key() not in (None, key):
@@ -305,10 +309,7 @@ def install() -> None:
     If one of them goes, the cursor's guard still refuses to reach another user's database;
     the tests of this module say which promise is lost.
     """
-    if isinstance(vars(query.QuerySet).get("_result_cache"), Rows):
-        return
-    for owner, name, guard in _replaced():
-        setattr(owner, name, guard(getattr(owner, name)))
+    put_into_place(_replaced())
     for queryset_class in (query.QuerySet, query.RawQuerySet):
         setattr(queryset_class, "_result_cache", Rows())  # noqa: B010, because it is no attribute
     for model in apps.get_models(include_auto_created=True):
@@ -316,7 +317,7 @@ def install() -> None:
             setattr(model, "__eq__", _same_row)  # noqa: B010, because types take it for a method
 
 
-def _replaced() -> Iterator[tuple[object, str, Callable[..., object]]]:
+def _replaced() -> Iterator[Replacement]:
     """Yield where each guard goes: a class or a module, the name in it, and the guard."""
     yield Query, "__init__", _guard_init
     yield Query, "clone", _guard_clone
@@ -331,6 +332,7 @@ def _replaced() -> Iterator[tuple[object, str, Callable[..., object]]]:
     yield query.QuerySet, "bulk_create", _guard_objects
     yield query.QuerySet, "bulk_update", _guard_objects
     yield query, "prefetch_one_level", _guard_prefetch
+    yield ForeignKey, "get_db_prep_save", guard_key
     modules = [related_descriptors]
     if apps.is_installed("django.contrib.contenttypes"):
         from django.contrib.contenttypes import fields

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import filterfalse, islice
 from unittest.mock import patch
 
-from dsud.engines.sqlite import connection, engine
+from dsud.engines.sqlite import connection, engine, in_memory
 from dsud.engines.sqlite.templates import Templates
 from dsud.exceptions import NotSupportedByEngine, UserDatabaseUnavailable
 from tests import flat_engine
@@ -57,8 +57,8 @@ class MakesWhenAsked(Engine):
 
 
 class PublishesOver(Engine):
-    def stage(self, user_key, fingerprint, **keys):
-        made = super().stage(user_key, fingerprint, **keys)
+    def stage(self, user_key, fingerprint, **first):
+        made = super().stage(user_key, fingerprint, **first)
         publish = made.publish
 
         def publish_over():
@@ -75,23 +75,23 @@ class ShowsStagedToThreads(Engine):
 
 
 class ShowsStagedToAll(Engine):
-    def stage(self, user_key, fingerprint, **keys):
-        made = super().stage(user_key, fingerprint, **keys)
+    def stage(self, user_key, fingerprint, **first):
+        made = super().stage(user_key, fingerprint, **first)
         made.publish()
         made.publish = lambda: None
         return made
 
 
 class KeepsDiscarded(Engine):
-    def stage(self, user_key, fingerprint, **keys):
-        made = super().stage(user_key, fingerprint, **keys)
+    def stage(self, user_key, fingerprint, **first):
+        made = super().stage(user_key, fingerprint, **first)
         made.discard = lambda: None
         return made
 
 
 class DiscardsPublished(Engine):
-    def stage(self, user_key, fingerprint, **keys):
-        made = super().stage(user_key, fingerprint, **keys)
+    def stage(self, user_key, fingerprint, **first):
+        made = super().stage(user_key, fingerprint, **first)
         discard = made.discard
 
         def discard_all():
@@ -104,10 +104,43 @@ class DiscardsPublished(Engine):
 
 
 class KeepsTestUsers(Engine):
-    def stage_for_test(self, user_key, fingerprint, **keys):
-        made = self.stage(user_key, fingerprint, **keys)
+    def stage_for_test(self, user_key, fingerprint, **first):
+        made = self.stage(user_key, fingerprint, **first)
         made.publish()
         return made
+
+
+class BeginsEmpty(Engine):
+    def stage(self, user_key, fingerprint, *, rows=(), **keys):
+        return super().stage(user_key, fingerprint, **keys)
+
+
+class PrefersWhatIsInPlace(Engine):
+    def _place(self, user_key):
+        return self._live(user_key) or self.staged.get(user_key)
+
+
+class SharesAmongTestUsers(Engine):
+    def open(self, user_key, wrapper, *, database):
+        handle = super().open(user_key, wrapper, database=database)
+        handle.raw = self.__dict__.setdefault("_raw", handle.raw)
+        return handle
+
+
+class LeavesToTestUsers(Engine):
+    """Gives a connection to the next user of a test as it is."""
+
+    def open(self, user_key, wrapper, *, database):
+        handle = super().open(user_key, wrapper, database=database)
+        handle.__class__ = LeavingHandle
+        return handle
+
+
+class LeavingHandle(in_memory.HandleInMemory):
+    __slots__ = ()
+
+    def close(self):
+        in_memory.spares.keep(self.raw)
 
 
 class ListsSome(Engine):
@@ -162,8 +195,8 @@ class ReusesPaths(Engine):
 
 
 class BringsBackOldRows(Engine):
-    def stage(self, user_key, fingerprint, **keys):
-        made = super().stage(user_key, fingerprint, **keys)
+    def stage(self, user_key, fingerprint, **first):
+        made = super().stage(user_key, fingerprint, **first)
         for trash in self.location.glob("*/*/*.deleted"):
             for path in trash.iterdir():
                 shutil.copyfile(path, made.path.parent / path.name)
@@ -214,8 +247,8 @@ class BuildsEachTime(Engine):
 
 
 class ClonesUsers(Engine):
-    def stage(self, user_key, fingerprint, **keys):
-        made = super().stage(user_key, fingerprint, **keys)
+    def stage(self, user_key, fingerprint, **first):
+        made = super().stage(user_key, fingerprint, **first)
         for key in list(self.keys())[:1]:
             shutil.copyfile(self._live(key), made.path)
         return made

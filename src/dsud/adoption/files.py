@@ -13,7 +13,7 @@ from django.contrib.auth import get_user_model
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.utils import CursorWrapper
 
-from dsud import key_ranges, provisioning, schema
+from dsud import key_ranges, provisioning, retirement, schema
 from dsud import models as registry
 from dsud.adoption.contents import Contents, contents_of, fit, quoted
 from dsud.connections import alias_of
@@ -139,14 +139,14 @@ def adopt_file(key: str, path: Path, *, only_looks: bool = False) -> Adopted:
         origin = str(path.absolute())
         if only_looks:
             return Adopted(key, path, contents, now=False, is_current=False)
-        _initialize_location(key)
+        provisioning.initialize_location(key)
         with engine().lock(key):
             now = not _was_adopted(key, origin)
             if now:
                 _publish(key, source, contents, origin)
             is_current = _finish(key)
     if not provisioning.register(key, current=is_current):
-        provisioning.retire(key, unless_expected=True)  # Its user was deleted meanwhile.
+        retirement.retire(key, unless_expected=True)  # Its user was deleted meanwhile.
     elif now:
         user_database_provisioned.send(sender=None, user_key=key)
     return Adopted(key, path, contents, now=now, is_current=is_current)
@@ -191,17 +191,6 @@ def _refuse_unsound(source: sqlite3.Connection) -> None:
 
 
 # Publishing
-
-
-def _initialize_location(key: str) -> None:
-    if provisioning.is_location_lost():
-        raise NotAdopted(
-            key,
-            f"The location of user databases has lost those that are registered, so that of user"
-            f" {key!r} was not made. Is it mounted?",
-        )
-    if not engine().is_initialized():
-        engine().initialize()
 
 
 def _was_adopted(key: str, origin: str) -> bool:
@@ -252,7 +241,7 @@ def _publish(key: str, source: sqlite3.Connection, contents: Contents, origin: s
         # Whoever finds none between the two steps, this run the next time included, may make it.
         registry.write(key, state=State.PENDING, schema="", last_error="")
         if engine().exists(key):
-            provisioning.take_out_of_service(key)
+            retirement.take_out_of_service(key)
         staged.publish()
     finally:
         staged.discard()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+from dsud.engines.base import Rows
 from dsud.engines.ranges import KeyRange
 from dsud.engines.sqlite import sequences
 from dsud.engines.sqlite.paths import uri_of
@@ -35,6 +37,13 @@ def prepare_template(path: Path) -> None:
         connection.execute(CREATE_IDENTITY)
 
 
+def compact(path: Path) -> None:
+    """Give back the pages of what was dropped while the template was built."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        # Not VACUUM, which evaluates what is indexed and so needs the functions of the site.
+        connection.execute("PRAGMA incremental_vacuum").fetchall()
+
+
 def read_template(path: Path) -> bytes:
     """Return the template's bytes, through SQLite, after checking them.
 
@@ -51,14 +60,28 @@ def read_template(path: Path) -> bytes:
         return connection.serialize()
 
 
-def clone(template: bytes, user_key: str, *, keys: KeyRange | None = None) -> bytes:
-    """Return the image of a new database: the template, its owner's key, in WAL mode.
+def insert(connection: sqlite3.Connection, rows: Iterable[Rows]) -> None:
+    """Put rows in a database."""
+    for each in rows:
+        columns = ", ".join(f'"{name}"' for name in each.columns)
+        places = ", ".join("?" * len(each.columns))
+        connection.executemany(
+            f'INSERT INTO "{each.table}" ({columns}) VALUES ({places})',  # noqa: S608, because models name them
+            each.values,
+        )
+
+
+def clone(
+    template: bytes, user_key: str, *, rows: Iterable[Rows] = (), keys: KeyRange | None = None
+) -> bytes:
+    """Return the image of a new database: the template, its owner's key and first rows, in WAL mode.
 
     ``keys`` says where the primary keys of its rows begin, if not at 1.
     """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.deserialize(template)
         connection.execute(WRITE_IDENTITY, (user_key,))
+        insert(connection, rows)
         if keys is not None:
             sequences.begin(sequences.on_raw(connection), keys)
         image = bytearray(connection.serialize())

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import weakref
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsud.engines.base import Staged
+from dsud.engines.base import Rows, Staged
 from dsud.engines.ranges import KeyRange
-from dsud.engines.sqlite import files, sequences
-from dsud.engines.sqlite.image import WRITE_IDENTITY
+from dsud.engines.sqlite import files
 from dsud.engines.sqlite.paths import user_directory
 from dsud.exceptions import NotSupportedByEngine
 
@@ -58,18 +57,18 @@ class StagedInMemory(StagedFile):
     """A database for a test: no file, one connection; only its user's own files have a directory."""
 
     def __init__(
-        self, engine: Engine, user_key: str, template: bytes, *, keys: KeyRange | None = None
+        self,
+        engine: Engine,
+        user_key: str,
+        template: bytes,
+        *,
+        rows: Iterable[Rows] = (),
+        keys: KeyRange | None = None,
     ) -> None:
         super().__init__(engine, user_key)
-        self._template = template
-        self._keys = keys
-
-    def load(self, raw: sqlite3.Connection) -> None:
-        """Fill a fresh connection to ``:memory:``, where nobody will ask whose it is."""
-        raw.deserialize(self._template)
-        if self._keys is not None:
-            raw.execute(WRITE_IDENTITY, (self.user_key,))  # Its number is noted beside it.
-            sequences.begin(sequences.on_raw(raw), self._keys)
+        self.template = template
+        self.rows = rows
+        self.keys = keys
 
     def _home(self) -> Path:
         home = super()._home()

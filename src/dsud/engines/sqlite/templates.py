@@ -78,6 +78,7 @@ class Templates:
         image.prepare_template(staged)
         # Synced once at the end, because until then nobody needs it.
         migrate({"NAME": str(staged), "OPTIONS": {"init_command": "PRAGMA synchronous = OFF"}})
+        image.compact(staged)
         files.sync_file(staged)
 
     def _remove_others(self, fingerprint: str) -> None:

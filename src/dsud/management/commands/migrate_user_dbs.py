@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from django.core.management.base import CommandError, CommandParser
 
-from dsud import fleet, key_ranges, provisioning, schema
+from dsud import fleet, key_ranges, mirrors, provisioning, schema
 from dsud import models as registry
 from dsud.connections import alias_of
 from dsud.engines import engine
@@ -95,6 +95,8 @@ def migrated_by(
                 if not only_looks:
                     key_ranges.seed(key)
                 current = schema.is_current(alias_of(key))
+                if current and not only_looks:
+                    mirrors.renew(key)
         except SystemExit as left:  # What `migrate --check` does when something is left to apply.
             message = f"The database of user {key!r} has migrations left to apply."
             raise Behind(key, message) from left

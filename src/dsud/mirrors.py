@@ -1,0 +1,289 @@
+"""The read-only copies of shared rows inside user databases: made, renewed, and never mistaken for the originals."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.core.signals import setting_changed
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Field, Model, QuerySet
+from django.db.models.deletion import Collector
+from django.db.models.signals import post_delete, post_save, pre_save
+from django.db.utils import DatabaseError
+
+from dsud import models as registry
+from dsud import transactions
+from dsud.conf import conf
+from dsud.connections import alias_of, key_of_alias, uncounted
+from dsud.context import Activation, Block, user_key
+from dsud.engines import engine
+from dsud.engines.base import Rows, writing_copies
+from dsud.exceptions import UserDatabaseError
+from dsud.router import DECISIVE, is_mirrored, refuse_copy
+
+if TYPE_CHECKING:
+    AnyField = Field[object, object]
+
+logger = logging.getLogger("dsud")
+
+
+# What is mirrored
+
+
+@functools.cache
+def mirrored_models() -> tuple[type[Model], ...]:
+    """Return the mirrored models, parents before their children."""
+    found = [
+        model
+        for model in apps.get_models()
+        if not model._meta.proxy and model._meta.managed and is_mirrored(model)
+    ]
+    return tuple(sorted(found, key=lambda model: len(model._meta.get_parent_list())))
+
+
+def is_of_users(model: type[Model]) -> bool:
+    """Tell whether of a model only the user's own row is mirrored: it is theirs, or part of it."""
+    return issubclass(get_user_model(), model)
+
+
+@functools.cache
+def copied_tables() -> frozenset[str]:
+    """Return the tables of user databases that hold copies."""
+    return frozenset(model._meta.db_table for model in mirrored_models())
+
+
+@functools.cache
+def left_empty(model: type[Model]) -> frozenset[str]:
+    """Return the names of the fields of a model that its copies lack."""
+    own = set()
+    for name in conf.DSUD_UNMIRRORED_FIELDS:
+        label, _, field = name.rpartition(".")
+        if label.lower() == model._meta.label_lower or (not label and is_of_users(model)):
+            own.add(field)
+    return frozenset(own)
+
+
+def forget_models(*, setting: str, **kwargs: object) -> None:
+    """Look anew which models are mirrored after a setting that decides it has changed."""
+    if setting in (*DECISIVE, "DSUD_UNMIRRORED_FIELDS"):
+        for remembered in (mirrored_models, copied_tables, left_empty, _sql_of_copies):
+            remembered.cache_clear()
+        if apps.ready:
+            connect()
+
+
+setting_changed.connect(forget_models, dispatch_uid="dsud.mirrors.forget_models")
+
+
+# Rows as they are stored
+
+
+def _fields(model: type[Model]) -> list[AnyField]:
+    return [
+        field for field in model._meta.local_concrete_fields if field.column and not field.generated
+    ]
+
+
+def _rows_of(model: type[Model], key: str, connection: BaseDatabaseWrapper) -> Rows:
+    """Return rows of ``default`` as a user database stores them, without what stays empty."""
+    default = connections[DEFAULT_DB_ALIAS]
+    with uncounted(default):
+        if default.vendor == connection.vendor == "sqlite":
+            values = _as_they_are(model, key, default)
+        else:
+            values = [
+                tuple(_value(model, field, row, connection) for field in _fields(model))
+                for row in _originals(model, key)
+            ]
+    return Rows(model._meta.db_table, [str(field.column) for field in _fields(model)], values)
+
+
+def _originals(model: type[Model], key: str) -> QuerySet[Model]:
+    originals = model._base_manager.using(DEFAULT_DB_ALIAS).order_by("pk")
+    return originals.filter(pk=key) if is_of_users(model) else originals
+
+
+def _value(
+    model: type[Model], field: AnyField, row: Model | None, connection: BaseDatabaseWrapper
+) -> object:
+    if row is not None and field.name not in left_empty(model):
+        value = getattr(row, field.attname)
+    else:
+        value = None if field.null else field.get_default()
+    return field.get_db_prep_save(value, connection)
+
+
+def _as_they_are(
+    model: type[Model], key: str, default: BaseDatabaseWrapper
+) -> list[tuple[object, ...]]:
+    """Return what one SQLite stores for another, because a sign-up waits for it.
+
+    ``+`` keeps what is stored from being converted by the type of its column.
+    """
+    parameters: list[Any] = [
+        _value(model, field, None, default)
+        for field in _fields(model)
+        if field.name in left_empty(model)
+    ]
+    if is_of_users(model):
+        pk = model._meta.pk
+        parameters.append(pk.get_db_prep_value(pk.to_python(key), default))
+    with default.cursor() as cursor:
+        cursor.execute(_sql_of_copies(model), parameters)
+        return cast("list[tuple[object, ...]]", cursor.fetchall())
+
+
+@functools.cache
+def _sql_of_copies(model: type[Model]) -> str:
+    meta = model._meta
+    columns = ", ".join(
+        "%s" if field.name in left_empty(model) else f'+"{meta.db_table}"."{field.column}"'
+        for field in _fields(model)
+    )
+    which = (
+        f'WHERE "{meta.pk.column}" = %s' if is_of_users(model) else f'ORDER BY "{meta.pk.column}"'
+    )
+    return f'SELECT {columns} FROM "{meta.db_table}" {which}'  # noqa: S608, because models name them
+
+
+def first_rows(key: str) -> list[Rows]:
+    """Return the copies that the new database of a user begins with."""
+    connection = connections[alias_of(key)]
+    return [_rows_of(model, key, connection) for model in mirrored_models()]
+
+
+# Renewed
+
+
+def renew(key: str) -> None:
+    """Bring the copies in a user's database up to date with ``default``, in one transaction.
+
+    Rows change in place, because what cascades from a row would be lost with it.
+    """
+    alias = alias_of(key)
+    with (
+        Block(Activation(key=key), releases=False),
+        writing_copies(),
+        transaction.atomic(using=alias),
+        uncounted(connections[alias]),
+    ):
+        for model in mirrored_models():
+            _renew_table(model, _rows_of(model, key, connections[alias]), alias)
+
+
+def _renew_table(model: type[Model], wanted: Rows, alias: str) -> None:
+    place = wanted.columns.index(str(model._meta.pk.column))
+    stored = {row[place]: tuple(row) for row in _read(wanted, alias)}
+    for row in wanted.values:
+        if row[place] not in stored:
+            _write_row(wanted, row, alias, replaces=False, place=place)
+        elif stored[row[place]] != tuple(row):
+            _write_row(wanted, row, alias, replaces=True, place=place)
+    kept = {row[place] for row in wanted.values}
+    if gone := [pk for pk in stored if pk not in kept]:
+        _delete_copies(model, gone, alias)
+
+
+def _read(rows: Rows, alias: str) -> list[tuple[object, ...]]:
+    quote = connections[alias].ops.quote_name
+    table = quote(rows.table)
+    # With the table, because SQLite takes the quoted name of a column that is missing for a text.
+    columns = ", ".join(f"{table}.{quote(name)}" for name in rows.columns)
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"SELECT {columns} FROM {table}")  # noqa: S608, because models name them
+        return cast("list[tuple[object, ...]]", cursor.fetchall())
+
+
+def _write_row(rows: Rows, row: Sequence[Any], alias: str, *, replaces: bool, place: int) -> None:
+    quote = connections[alias].ops.quote_name
+    names = [quote(name) for name in rows.columns]
+    if replaces:
+        changes = ", ".join(f"{name} = %s" for name in names)
+        sql = f"UPDATE {quote(rows.table)} SET {changes} WHERE {names[place]} = %s"  # noqa: S608
+        values = (*row, row[place])
+    else:
+        values = tuple(row)
+        places = ", ".join(["%s"] * len(names))
+        sql = f"INSERT INTO {quote(rows.table)} ({', '.join(names)}) VALUES ({places})"  # noqa: S608
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql, values)
+
+
+def _delete_copies(model: type[Model], keys: Sequence[object], alias: str) -> None:
+    """Delete copies whose originals are gone, and do with the user's rows what their keys say."""
+    copies = model._base_manager.using(alias).filter(pk__in=keys)
+    collector = Collector(using=alias, origin=copies)
+    collector.collect(copies)
+    collector.delete()
+
+
+# Kept current
+
+
+def connect() -> None:
+    """Follow the originals through their signals: when the apps are ready, or others are mirrored."""
+    for model in apps.get_models():
+        if is_mirrored(model):
+            uid = f"dsud.mirrors.{model._meta.label}"
+            pre_save.connect(refuse_to_save_copy, sender=model, dispatch_uid=uid)
+            post_save.connect(follow_original, sender=model, dispatch_uid=uid)
+            post_delete.connect(follow_original, sender=model, dispatch_uid=uid)
+
+
+def refuse_to_save_copy(*, instance: Model, using: str | None, **kwargs: object) -> None:
+    """Refuse to save a copy over its original, also with ``save(using="default")``."""
+    if key_of_alias(using or "") is None:
+        refuse_copy(instance)
+
+
+def follow_original(
+    *,
+    sender: type[Model],
+    instance: Model,
+    using: str | None,
+    update_fields: Iterable[str] | None = None,
+    **kwargs: object,
+) -> None:
+    """Bring the copies of a row up to date that was saved or deleted in ``default``."""
+    if using != DEFAULT_DB_ALIAS or not is_mirrored(sender):
+        return
+    if update_fields is not None and set(update_fields) <= left_empty(sender):
+        return
+    if not is_of_users(cast("type[Model]", sender._meta.concrete_model)):
+        _renew_everywhere_at_commit()
+    elif not kwargs.get("created", True):
+        _follow(user_key(instance.pk))
+
+
+def _renew_everywhere_at_commit() -> None:
+    """Have it done once, however many rows are saved, and at once where nothing is committed."""
+    if transactions.is_of_a_test():
+        renew_everywhere()
+        return
+    waiting = transaction.get_connection(DEFAULT_DB_ALIAS).run_on_commit
+    if not any(getattr(each[1], "__wrapped__", each[1]) is renew_everywhere for each in waiting):
+        transaction.on_commit(renew_everywhere, using=DEFAULT_DB_ALIAS)
+
+
+def _follow(key: str) -> None:
+    """Renew the copies of one user; what keeps it back is this user's failure and nobody else's."""
+    try:
+        if engine().serves(key):
+            renew(key)
+    except (UserDatabaseError, DatabaseError) as error:
+        # The user must be saved all the same, for one, to be deactivated, or while the tables of the
+        # copies are a migration behind; migrating renews them.
+        logger.warning("The copies in a user database could not be renewed.", exc_info=True)
+        registry.record_failure(key, error)
+
+
+def renew_everywhere() -> None:
+    """Renew the copies in every user database that is registered, one after the other."""
+    for key in registry.ready_keys():
+        _follow(key)
