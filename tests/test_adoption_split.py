@@ -617,7 +617,7 @@ for _ in range(28):
     connections.close_all()
     child = os.fork()
     if child == 0:
-        sys.setprofile(KilledAt(planning + choice.randrange(2 * moving)))
+        sys.setprofile(KilledAt(planning + choice.randrange(3 * moving)))
         split_all(0)
         os._exit(0)
     kills += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
@@ -636,7 +636,7 @@ print(json.dumps([kills, seen, portraits()]))
     )
     kills, seen, after = report
     assert kills >= 20
-    assert len(set(seen)) > 3, seen  # The moments were spread over the run.
+    assert len(set(seen)) > 2, seen  # The moments were spread over the run.
     assert after == before
 
 
