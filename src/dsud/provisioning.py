@@ -236,10 +236,9 @@ def _staged(key: str) -> Iterator[None]:
     staged = engine().stage(key, prepare())
     try:
         yield
-        part_from(key)
         staged.publish()
     finally:
-        part_from(key)  # Also after an error, lest it is found open later.
+        part_from(key)  # Because it has moved, or is gone.
         staged.discard()
 
 
