@@ -4,6 +4,7 @@ from dsud.fleet.crossing import WorkerError
 from dsud.fleet.member import NotPicklable
 from dsud.fleet.outcomes import Outcome, Outcomes, raise_failures
 from dsud.fleet.processes import WorkerDied, WorkersFailed
+from dsud.fleet.rows import query
 from dsud.fleet.selection import UnknownUser, key_of_name, keys, select, unregistered
 from dsud.fleet.workers import Processes, Threads, Workers, WorkersRefused, for_each
 
@@ -22,6 +23,7 @@ __all__ = [
     "for_each",
     "key_of_name",
     "keys",
+    "query",
     "raise_failures",
     "select",
     "unregistered",

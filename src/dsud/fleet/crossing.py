@@ -7,7 +7,7 @@ import traceback
 from typing import TypeVar
 
 from dsud.exceptions import DSUDError
-from dsud.fleet.outcomes import Outcome
+from dsud.fleet.outcomes import Outcome, Part
 
 R = TypeVar("R")
 
@@ -33,7 +33,7 @@ class WorkerError(DSUDError):
 def pack(outcome: Outcome[R], *, fatal: BaseException | None = None) -> bytes:
     """Return an outcome as bytes; ``fatal`` is what stops the whole run."""
     error = fatal or outcome.error
-    head = outcome.user_key, outcome.seconds, fatal is not None
+    head = outcome.user_key, outcome.seconds, fatal is not None, isinstance(outcome, Part)
     if error is not None:
         return pickle.dumps((*head, None, _links(error)))
     try:
@@ -49,11 +49,12 @@ def pack(outcome: Outcome[R], *, fatal: BaseException | None = None) -> bytes:
 
 def unpack(packed: bytes) -> Outcome[R]:
     """Return the outcome again; raise what stops the whole run."""
-    key, seconds, fatal, result, links = pickle.loads(packed)  # noqa: S301, because our own worker wrote it
+    key, seconds, fatal, is_part, result, links = pickle.loads(packed)  # noqa: S301, because our own worker wrote it
     error = _chained(links) if links else None
     if fatal and error is not None:
         raise error
-    return Outcome(key, result, error, seconds)  # type: ignore[arg-type]
+    kind = Part[R] if is_part else Outcome[R]
+    return kind(key, result, error, seconds)  # type: ignore[arg-type]
 
 
 def _links(error: BaseException) -> list[tuple[bytes, bool]]:

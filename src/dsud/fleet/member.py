@@ -89,8 +89,8 @@ class Member:
     def hear(self) -> list[Told]:
         """Return what the worker tells; raise ``EOFError`` or ``ConnectionError`` at its end."""
         told: list[Told] = pickle.loads(self.pipe.recv_bytes())  # noqa: S301, because our own worker wrote it
-        for index, _, _ in told:
-            while self.given and self.given[0][0] <= index:
+        for each in told:
+            if each.is_last:
                 self.given.popleft()
         return told
 

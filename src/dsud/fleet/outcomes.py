@@ -33,6 +33,10 @@ class Outcome(Generic[R]):
     seconds: float
 
 
+class Part(Outcome[R]):
+    """Some of what a database has to tell, which goes on: its outcome is told last."""
+
+
 @dataclass(frozen=True)
 class Work(Generic[R]):
     """What is to be done to each database, and whether the database itself shall refuse to change."""
@@ -40,7 +44,11 @@ class Work(Generic[R]):
     function: Callable[[str], R]
     read_only: bool = False
 
-    def do(self, key: str) -> Outcome[R]:
+    def outcomes(self, key: str) -> Iterator[Outcome[R]]:
+        """Yield what comes of one database; some kinds of work tell it in parts."""
+        yield self._do(key)
+
+    def _do(self, key: str) -> Outcome[R]:
         """Do it to one database, as its user; whatever goes wrong is that one's failure."""
         result, error = None, None
         start = time.perf_counter()
@@ -48,13 +56,27 @@ class Work(Generic[R]):
             with ExitStack() as inside:
                 inside.enter_context(use_user(key))
                 if self.read_only:
-                    # Because reading it would make one where there is none.
-                    provisioning.refuse_missing(key)
-                    inside.enter_context(engine().read_only(connections[alias_of(key)]))
+                    inside.enter_context(ReadOnly(key))
                 result = self.function(key)
         except Exception as raised:  # noqa: BLE001, because it is this user's failure, and is reported
             error = raised
         return Outcome(key, result, error, time.perf_counter() - start)
+
+
+class ReadOnly:
+    """Have a user's database refuse every change while it is entered, as often as it is."""
+
+    def __init__(self, key: str) -> None:
+        self._key = key
+        self._entered = ExitStack()
+
+    def __enter__(self) -> None:
+        # Because reading makes a database where there is none.
+        provisioning.refuse_missing(self._key)
+        self._entered.enter_context(engine().read_only(connections[alias_of(self._key)]))
+
+    def __exit__(self, *raised: object) -> None:
+        self._entered.close()
 
 
 class Stop:

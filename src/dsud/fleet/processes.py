@@ -54,7 +54,7 @@ class Crew(Generic[R]):
         self._method = method
         self._stopped: Shared = multiprocessing.get_context(method).RawValue("b", 0)
         self._members: dict[Connection, Member] = {}
-        self._told: dict[int, bytes] = {}
+        self._told: dict[int, deque[Told]] = {}
         self._told_bytes = 0
         self._turn = 0
         self._seconds = CHUNK_SECONDS
@@ -75,17 +75,21 @@ class Crew(Generic[R]):
                     break
             # After a stop those that were in hand are told of, and the others are not there.
             for turn in sorted(self._told):
-                yield self._next_told(turn)
+                while turn in self._told:
+                    yield self._next_told(turn)
         finally:
             self._dismiss_all()
 
     def _next_told(self, turn: int) -> Outcome[R]:
-        self._turn = turn + 1
-        packed = self._told.pop(turn)
-        self._told_bytes -= len(packed)
-        if self._turn % self._chunk_size() == 0:
-            self._listen(timeout=0.0)
-        return unpack(packed)
+        told = self._told[turn].popleft()
+        self._told_bytes -= len(told.packed)
+        if not self._told[turn]:
+            del self._told[turn]
+        if told.is_last:
+            self._turn = turn + 1
+            if self._turn % self._chunk_size() == 0:
+                self._listen(timeout=0.0)
+        return unpack(told.packed)
 
     # Giving work
 
@@ -143,7 +147,8 @@ class Crew(Generic[R]):
         in_hand, left = member.bury()
         if in_hand is not None:
             index, key = in_hand
-            self._keep(index, pack(Outcome(key, None, _died(key, member.how_it_ended), 0.0)))
+            died = Outcome[R](key, None, _died(key, member.how_it_ended), 0.0)
+            self._keep(Told(index, 0.0, pack(died), is_last=True))
         elif left:
             self._stillborn += 1
         if self._stillborn > STILLBORN:
@@ -158,21 +163,29 @@ class Crew(Generic[R]):
     # Listening
 
     def _listen(self, *, timeout: float | None) -> None:
-        for pipe in wait(list(self._members), timeout):
+        for pipe in wait(self._pipes(), timeout):
             member = self._members[cast("Connection", pipe)]
             try:
-                told: list[Told] = member.hear()
+                told = member.hear()
             except (EOFError, ConnectionError):
                 self._replace(member)
                 continue
             self._stillborn = 0
-            for index, seconds, packed in told:
-                self._keep(index, packed)
-                self._seconds = 0.8 * self._seconds + 0.2 * seconds
+            for each in told:
+                self._keep(each)
+                self._seconds = 0.8 * self._seconds + 0.2 * each.seconds
 
-    def _keep(self, index: int, packed: bytes) -> None:
-        self._told[index] = packed
-        self._told_bytes += len(packed)
+    def _pipes(self) -> list[Connection]:
+        """Return whom to listen to: when too much waits, only the one whose turn it is."""
+        if self._told_bytes > AHEAD_BYTES:
+            for pipe, member in self._members.items():
+                if any(index == self._turn for index, _ in member.given):
+                    return [pipe]
+        return list(self._members)
+
+    def _keep(self, told: Told) -> None:
+        self._told.setdefault(told.place, deque()).append(told)
+        self._told_bytes += len(told.packed)
 
     def _dismiss_all(self) -> None:
         """End every worker, after what it has in hand; at once when we are interrupted once more."""

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
 
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from dsud.context import outside
 from dsud.fleet.outcomes import Outcome, Stop, Work
@@ -24,7 +24,7 @@ def with_threads(
 ) -> Generator[Outcome[R]]:
     """Do the work with ``count`` threads, and yield the outcomes in order."""
     left = iter(users)
-    waiting: deque[Future[Outcome[R] | None]] = deque()
+    waiting: deque[Future[list[Outcome[R]]]] = deque()
     with ThreadPoolExecutor(count, thread_name_prefix="dsud-fleet") as executor:
         try:
             while True:
@@ -32,23 +32,22 @@ def with_threads(
                     waiting.append(executor.submit(_one, work, key, stop))
                 if not waiting:
                     return
-                if (outcome := waiting.popleft().result()) is not None:
-                    yield outcome
+                yield from waiting.popleft().result()
         finally:
             stop_waiting(waiting)
 
 
-def stop_waiting(waiting: Iterable[Future[Outcome[R] | None]]) -> None:
+def stop_waiting(waiting: Iterable[Future[list[Outcome[R]]]]) -> None:
     """Take back what no thread has begun."""
     for future in waiting:
         future.cancel()
 
 
-def _one(work: Work[R], key: str, stop: Stop) -> Outcome[R] | None:
+def _one(work: Work[R], key: str, stop: Stop) -> list[Outcome[R]]:
     if stop:
-        return None
+        return []
     try:
         with outside():
-            return work.do(key)
+            return list(work.outcomes(key))
     finally:
-        connections["default"].close()
+        connections[DEFAULT_DB_ALIAS].close()

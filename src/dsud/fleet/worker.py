@@ -8,20 +8,27 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from django.db import connections
 
 from dsud.connections import abandon_inherited, close_idle, release
 from dsud.context import outside
 from dsud.fleet.crossing import pack
-from dsud.fleet.outcomes import Outcome, Work
+from dsud.fleet.outcomes import Outcome, Part, Work
 
 #: A database with its place in the order.
 Task: TypeAlias = tuple[int, str]
 
-#: What a worker tells: the place in the order, the seconds it took, and the packed outcome.
-Told: TypeAlias = tuple[int, float, bytes]
+
+class Told(NamedTuple):
+    """What a worker tells: the place in the order, the seconds it took, the outcome or part of it."""
+
+    place: int
+    seconds: float
+    packed: bytes
+    is_last: bool
+
 
 #: The position of a worker that has nothing in hand.
 NOTHING = -1
@@ -54,11 +61,20 @@ class Mouth:
         self._seconds = KEPT_BACK if keeps_back else 0.0
         self._since = time.perf_counter()
         self._kept: list[Told] = []
+        self._is_within = False
 
-    def tell(self, index: int, outcome: Outcome[object], *, fatal: BaseException | None) -> None:
-        """Tell of one database, now or with the next ones."""
-        self._kept.append((index, outcome.seconds, pack(outcome, fatal=fatal)))
-        if time.perf_counter() - self._since >= self._seconds:
+    def tell(
+        self, index: int, outcome: Outcome[object], *, fatal: BaseException | None = None
+    ) -> None:
+        """Tell of one database, now or with the next ones.
+
+        What is told in parts is never kept back, because it cannot be told again.
+        """
+        is_last = not isinstance(outcome, Part)
+        at_once = self._is_within or not is_last
+        self._is_within = not is_last
+        self._kept.append(Told(index, outcome.seconds, pack(outcome, fatal=fatal), is_last))
+        if at_once or time.perf_counter() - self._since >= self._seconds:
             self.tell_rest()
 
     def tell_rest(self) -> None:
@@ -97,26 +113,33 @@ def serve_afresh(pipe: Connection, packed: bytes, board: Board) -> None:
 
 def _do_all(tasks: Iterable[Task], work: Work[object], board: Board, *, mouth: Mouth) -> bool:
     """Take each database in hand; tell whether to go on."""
-    for index, key in tasks:
+    for task in tasks:
         if board.stopped.value:
             break
-        board.position.value = index
-        outcome, fatal = _do(work, key)
-        mouth.tell(index, outcome, fatal=fatal)
-        if fatal is not None:
+        board.position.value = task[0]
+        if not _do(task, work, board, mouth=mouth):
             break
     mouth.tell_rest()
     board.position.value = NOTHING
     return not board.stopped.value
 
 
-def _do(work: Work[object], key: str) -> tuple[Outcome[object], BaseException | None]:
+def _do(task: Task, work: Work[object], board: Board, *, mouth: Mouth) -> bool:
+    """Work on one database; tell whether to go on."""
+    index, key = task
     try:
-        return work.do(key), None
+        for outcome in work.outcomes(key):
+            mouth.tell(index, outcome)
+            if board.stopped.value and isinstance(outcome, Part):
+                return False  # What is merely read need not be read to the end.
+    except ConnectionError:
+        raise  # The parent is gone.
     except BaseException as fatal:  # noqa: BLE001, because it is raised again in the parent
-        return Outcome(key, None, None, 0.0), fatal
+        mouth.tell(index, Outcome(key, None, None, 0.0), fatal=fatal)
+        return False
     finally:
         close_idle()
+    return True
 
 
 def _close_all() -> None:

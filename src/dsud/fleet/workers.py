@@ -74,8 +74,14 @@ def for_each(
 
     With ``read_only`` the databases themselves refuse every change.
     """
-    work, stop = Work(function, read_only=read_only), Stop()
-    chosen = choose(workers)
+    return run(Work(function, read_only=read_only), users, choose(workers))
+
+
+def run(
+    work: Work[R], users: Iterable[str] | None, chosen: Processes | Threads | None
+) -> Outcomes[R]:
+    """Have work done to each database by those who were chosen."""
+    stop = Stop()
     found = keys() if users is None else users
     return Outcomes(_steps(work, found, chosen, stop), stop=stop)
 
@@ -96,7 +102,7 @@ def one_by_one(work: Work[R], users: Iterable[str], stop: Stop) -> Generator[Out
     for key in users:
         if stop:
             return
-        yield work.do(key)
+        yield from work.outcomes(key)
 
 
 def choose(workers: Workers) -> Processes | Threads | None:
