@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -29,6 +29,16 @@ class Staged(ABC):
     @abstractmethod
     def discard(self) -> None:
         """Remove what was built; doing it twice, or after publishing, does nothing."""
+
+
+class ReadingCursor(Protocol):
+    """What runs statements as Django writes them, and gives the values as the database has them."""
+
+    def execute(self, sql: str, params: Sequence[object], /) -> object:
+        """Run a statement with placeholders in Django's manner."""
+
+    def fetchone(self) -> Sequence[object]:
+        """Return the next row."""
 
 
 class BaseEngine(ABC):
@@ -73,6 +83,14 @@ class BaseEngine(ABC):
         A transaction that begins inside only reads. Raises ``NotSupportedByEngine``.
         """
         raise NotSupportedByEngine(self.alias, "refuse changes to a user's database")
+
+    def reading(self, user_key: str) -> AbstractContextManager[ReadingCursor] | None:
+        """Return a quick way to run statements that Django has compiled and that only read.
+
+        None when there is none here and now, so that Django's connection is the way; and so it is
+        when this raises an error of the database's driver. Raises ``UserDatabaseUnavailable``.
+        """
+        return None
 
     @abstractmethod
     def exists(self, user_key: str) -> bool:

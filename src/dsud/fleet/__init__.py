@@ -1,5 +1,7 @@
 """Do something to many user databases, survive failures, report them all."""
 
+from dsud.fleet.aggregates import aggregate
+from dsud.fleet.compiled import QueryRefused
 from dsud.fleet.crossing import WorkerError
 from dsud.fleet.member import NotPicklable
 from dsud.fleet.outcomes import Outcome, Outcomes, raise_failures
@@ -13,6 +15,7 @@ __all__ = [
     "Outcome",
     "Outcomes",
     "Processes",
+    "QueryRefused",
     "Threads",
     "UnknownUser",
     "WorkerDied",
@@ -20,6 +23,7 @@ __all__ = [
     "Workers",
     "WorkersFailed",
     "WorkersRefused",
+    "aggregate",
     "for_each",
     "key_of_name",
     "keys",

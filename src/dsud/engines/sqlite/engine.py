@@ -13,11 +13,12 @@ from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dsud.conf import EngineSettings
-from dsud.engines.base import BaseEngine
+from dsud.engines.base import BaseEngine, ReadingCursor
 from dsud.engines.scratch import in_tests
 from dsud.engines.sqlite import checks, connection, files, image
 from dsud.engines.sqlite.authorizer import restrict
-from dsud.engines.sqlite.paths import uri_of, user_directory
+from dsud.engines.sqlite.paths import fan_and_name, uri_of, user_directory
+from dsud.engines.sqlite.reading import looking_into
 from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
 from dsud.engines.sqlite.templates import Templates
 from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist, UserDatabaseUnavailable
@@ -180,6 +181,13 @@ class Engine(BaseEngine):
     def read_only(self, connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
         """Have SQLite refuse every change by this connection, for a block."""
         return cast("DatabaseWrapper", connection).read_only()
+
+    def reading(self, user_key: str) -> AbstractContextManager[ReadingCursor] | None:
+        """Return a quick way to read a user's file, unless it is not in its place yet."""
+        path = self.location / fan_and_name(user_key) / "1" / files.DATABASE  # The place of most.
+        if user_key in self.staged or not path.exists():
+            return None
+        return looking_into(path, user_key, database=self.pool_key(user_key), options=self.options)
 
     # Asking
 
