@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -110,6 +111,10 @@ class BaseEngine(ABC):
 
         Raises ``UserDatabaseDoesNotExist``.
         """
+
+    def last_written(self, user_key: str) -> datetime | None:
+        """Return when the user's database was changed last, or None when the engine cannot tell."""
+        return None
 
     @abstractmethod
     def lock(self, user_key: str) -> AbstractContextManager[None]:

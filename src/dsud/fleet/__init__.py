@@ -3,10 +3,12 @@
 from dsud.fleet.aggregates import aggregate
 from dsud.fleet.compiled import QueryRefused
 from dsud.fleet.crossing import WorkerError
+from dsud.fleet.ledger import verify
 from dsud.fleet.member import NotPicklable
 from dsud.fleet.outcomes import Outcome, Outcomes, raise_failures
 from dsud.fleet.processes import WorkerDied, WorkersFailed
 from dsud.fleet.rows import query
+from dsud.fleet.runs import recorded
 from dsud.fleet.selection import UnknownUser, key_of_name, keys, select, unregistered
 from dsud.fleet.workers import Processes, Threads, Workers, WorkersRefused, for_each
 
@@ -29,6 +31,8 @@ __all__ = [
     "keys",
     "query",
     "raise_failures",
+    "recorded",
     "select",
     "unregistered",
+    "verify",
 ]

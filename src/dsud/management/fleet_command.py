@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterable, Iterator
-from typing import TypeVar, cast
+from argparse import ArgumentTypeError
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import IO, TypeVar, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from dsud import fleet
 from dsud.exceptions import DSUDError, FleetFailed
+from dsud.management.progress import Progress
 
 R = TypeVar("R")
 
 #: Exit codes: 0 done, 1 some failed, 2 wrong usage.
 SOME_FAILED = 1
 USAGE = 2
+
+
+#: Databases for which other processes are started.
+ENOUGH_FOR_WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command does to databases: in a word, to how many, and how it was called."""
+
+    verb: str
+    total: int
+    command: str
+    arguments: Sequence[str] = ()
 
 
 class FleetCommand(BaseCommand):
@@ -42,6 +60,12 @@ class FleetCommand(BaseCommand):
         parser.add_argument(
             "--json", action="store_true", dest="as_json", help="Print one JSON document."
         )
+        parser.add_argument(
+            "--workers",
+            type=positive,
+            metavar="N",
+            help="Processes that work side by side; default: one for each core.",
+        )
 
     def selected(
         self, options: dict[str, object], *, among: Iterable[str] | None = None
@@ -58,16 +82,46 @@ class FleetCommand(BaseCommand):
         """Print a document for machines."""
         self.stdout.write(_json(document))
 
-    def report(self, outcomes: Iterable[fleet.Outcome[str]], *, done: str, as_json: bool) -> None:
-        """Say what came of each database; exit with 1, naming each failure, when there was one."""
+    def workers(self, options: dict[str, object], keys: Sequence[str]) -> int | None:
+        """Return what ``--workers`` says; one database needs no other process."""
+        if options["workers"] is None:
+            return 1 if len(keys) < ENOUGH_FOR_WORKERS else None
+        return int(str(options["workers"]))
+
+    def report(
+        self, outcomes: Iterable[fleet.Outcome[str]], options: dict[str, object], done: Done
+    ) -> None:
+        """Say what came of each database; exit with 1, naming each failure, when there was one.
+
+        What happens is shown while it happens, and kept as a run in the registry.
+        """
         tally = Tally()
-        if as_json:
-            self.stream_json(_document(outcome) for outcome in tally.counting(outcomes))
+        progress = self._progress(options, done)
+        kept = fleet.recorded(outcomes, command=done.command, arguments=done.arguments)
+        followed = tally.counting(progress.following(kept))
+        if options["as_json"]:
+            self.stream_json(_document(outcome) for outcome in followed)
         else:
-            for outcome in tally.counting(outcomes):
-                self._write_outcome(outcome)
-            self.stdout.write(f"{tally.done} of {tally.count} user databases {done}.")
+            for outcome in followed:
+                with progress.aside() if outcome.result else nullcontext():
+                    self._write_outcome(outcome)
+            self.stdout.write(f"{tally.done} of {tally.count} user databases {done.verb}.")
         tally.raise_failures()
+
+    def follow(
+        self, outcomes: Iterable[fleet.Outcome[R]], options: dict[str, object], done: Done
+    ) -> None:
+        """Show how far a run is, and no more; failures are somebody else's to tell."""
+        tally = Tally()
+        for _ in tally.counting(self._progress(options, done).following(outcomes)):
+            pass
+        if tally.was_stopped:
+            tally.raise_failures()
+
+    def _progress(self, options: dict[str, object], done: Done) -> Progress:
+        stream = cast("IO[str]", self.stderr._out)
+        is_quiet = options["verbosity"] == 0
+        return Progress(stream, total=done.total, verb=done.verb, is_quiet=is_quiet)
 
     def stream_json(self, documents: Iterable[object]) -> None:
         """Print a list of documents for machines, each as soon as it is there."""
@@ -116,6 +170,13 @@ class Tally:
             message = f"{stopped}\n{message}".rstrip().replace("all others", "the others of these")
         if message:
             raise CommandError(message, returncode=SOME_FAILED)
+
+
+def positive(text: str) -> int:
+    """Return a number of workers."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def strings(option: object) -> list[str]:

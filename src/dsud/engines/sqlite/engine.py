@@ -6,11 +6,14 @@ import sqlite3
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from django.conf import settings as django_settings
 from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.timezone import make_naive
 
 from dsud.conf import EngineSettings
 from dsud.engines.base import BaseEngine, ReadingCursor
@@ -215,6 +218,16 @@ class Engine(BaseEngine):
         with suppress(FileNotFoundError):  # Whoever closes the database last may take it away.
             return path.stat().st_size + path.with_name(path.name + "-wal").stat().st_size
         return path.stat().st_size
+
+    def last_written(self, user_key: str) -> datetime | None:
+        """Return when the user's file or its -wal was written last."""
+        if (path := self._live(user_key)) is None:
+            return None
+        written = path.stat().st_mtime
+        with suppress(FileNotFoundError):
+            written = max(written, path.with_name(path.name + "-wal").stat().st_mtime)
+        moment = datetime.fromtimestamp(written, tz=UTC)
+        return moment if django_settings.USE_TZ else make_naive(moment)
 
     def lock(self, user_key: str) -> AbstractContextManager[None]:
         """Keep every other process and thread from making, migrating or deleting the database."""
