@@ -7,6 +7,7 @@ from dsud.fleet.ledger import verify
 from dsud.fleet.member import NotPicklable
 from dsud.fleet.outcomes import Outcome, Outcomes, raise_failures
 from dsud.fleet.processes import WorkerDied, WorkersFailed
+from dsud.fleet.reports import ReportFailed, to_arrow, to_csv, to_parquet
 from dsud.fleet.rows import query
 from dsud.fleet.runs import recorded
 from dsud.fleet.selection import UnknownUser, key_of_name, keys, select, unregistered
@@ -18,6 +19,7 @@ __all__ = [
     "Outcomes",
     "Processes",
     "QueryRefused",
+    "ReportFailed",
     "Threads",
     "UnknownUser",
     "WorkerDied",
@@ -33,6 +35,9 @@ __all__ = [
     "raise_failures",
     "recorded",
     "select",
+    "to_arrow",
+    "to_csv",
+    "to_parquet",
     "unregistered",
     "verify",
 ]
