@@ -11,10 +11,10 @@ from pathlib import Path
 
 import django
 
-from benchmarks import testing
+from benchmarks import fleet_queries, testing
 from benchmarks.figures import Report
 
-BENCHMARKS = {"tests": testing.run}
+BENCHMARKS = {"fleet_queries": fleet_queries.run, "tests": testing.run}
 
 
 def main() -> int:
