@@ -12,6 +12,9 @@ class Entry(models.Model):
     amount = models.IntegerField()
     day = models.DateField(db_index=True)
 
+    def __str__(self) -> str:
+        return self.text
+
 
 def _thing(number: int) -> type[models.Model]:
     return type(

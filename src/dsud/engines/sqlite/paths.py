@@ -63,6 +63,6 @@ def fan_and_name(user_key: str) -> str:
     return f"{hashlib.sha256(name.encode()).hexdigest()[:2]}/{name}"
 
 
-def uri_of(path: Path, *, mode: str) -> str:
+def uri_of(path: Path | str, *, mode: str) -> str:
     """Return the URI that opens an existing file; neither ``rw`` nor ``ro`` ever creates one."""
     return f"file:{quote(os.fsencode(path))}?mode={mode}"

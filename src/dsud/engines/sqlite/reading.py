@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
@@ -56,7 +55,7 @@ class Look:
 
 @contextmanager
 def looking_into(
-    path: Path, user_key: str, *, database: Hashable, options: Mapping[str, object]
+    path: str, user_key: str, *, database: Hashable, options: Mapping[str, object]
 ) -> Iterator[SQLiteCursorWrapper]:
     """Yield a cursor on a user's file that can change nothing; the pool counts it by ``database``.
 
@@ -75,7 +74,7 @@ def looking_into(
         pool.give_back(lease, force=Force.EVERYTHING)
 
 
-def _open(path: Path, user_key: str, database: Hashable, options: Mapping[str, object]) -> Look:
+def _open(path: str, user_key: str, database: Hashable, options: Mapping[str, object]) -> Look:
     raw = sqlite3.connect(
         uri_of(path, mode="rw"),
         uri=True,
