@@ -74,6 +74,8 @@ def forget_models(*, setting: str, **kwargs: object) -> None:
     if setting in (*DECISIVE, "DSUD_UNMIRRORED_FIELDS"):
         for remembered in (mirrored_models, copied_tables, left_empty):
             remembered.cache_clear()
+        if apps.ready:
+            connect()
 
 
 setting_changed.connect(forget_models, dispatch_uid="dsud.mirrors.forget_models")
@@ -190,7 +192,7 @@ def _delete_copies(model: type[Model], keys: Sequence[object], alias: str) -> No
 
 
 def connect() -> None:
-    """Follow the originals through their signals; called once, when the apps are ready."""
+    """Follow the originals through their signals: when the apps are ready, or others are mirrored."""
     for model in apps.get_models():
         if is_mirrored(model):
             uid = f"dsud.mirrors.{model._meta.label}"
@@ -214,7 +216,7 @@ def follow_original(
     **kwargs: object,
 ) -> None:
     """Bring the copies of a row up to date that was saved or deleted in ``default``."""
-    if using != DEFAULT_DB_ALIAS:
+    if using != DEFAULT_DB_ALIAS or not is_mirrored(sender):
         return
     if update_fields is not None and set(update_fields) <= left_empty(sender):
         return
