@@ -11,6 +11,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import Field, Model
 
+from dsud.replacements import put_into_place
+
 if TYPE_CHECKING:
     Editor = BaseDatabaseSchemaEditor
 else:
@@ -88,6 +90,4 @@ def install() -> None:
     related tables (Django 5.2 to 6.1). If one of them goes, renaming a shared model to which a user
     model has a key fails with "no such table".
     """
-    if not hasattr(BaseDatabaseWrapper.schema_editor, "__wrapped__"):
-        guarded = _guard_schema_editor(BaseDatabaseWrapper.schema_editor)
-        setattr(BaseDatabaseWrapper, "schema_editor", guarded)  # noqa: B010, because types take it for a method
+    put_into_place([(BaseDatabaseWrapper, "schema_editor", _guard_schema_editor)])

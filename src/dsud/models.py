@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from dsud.connections import uncounted
@@ -108,17 +112,46 @@ def put(user_key: str, **values: object) -> None:
     if not connection.features.supports_update_conflicts_with_target:
         write(user_key, unless=None, **values)
         return
-    row = UserDatabase(user_key=user_key, **values)
-    fields = [field for field in UserDatabase._meta.concrete_fields if not field.primary_key]
-    changed = ", ".join(f"{name} = excluded.{name}" for name in values)
+    row = {**_at_first(), "user_key": user_key, **values}
     with _uncounted(), connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {UserDatabase._meta.db_table}"  # noqa: S608, because nothing is a visitor's
-            f" ({', '.join(str(field.column) for field in fields)})"
-            f" VALUES ({', '.join('%s' for _ in fields)})"
-            f" ON CONFLICT (user_key) DO UPDATE SET {changed}",
-            [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields],
+            _insert_or_update(tuple(values)),
+            [
+                value if isinstance(value := row[name], str) else prepare(value, connection)
+                for name, prepare in _fields()
+            ],
         )
+
+
+def _columns() -> list[models.Field[object, object]]:
+    return [field for field in UserDatabase._meta.concrete_fields if not field.primary_key]
+
+
+@functools.cache
+def _fields() -> list[tuple[str, Callable[..., Any]]]:
+    """Return the fields by name, each with what prepares a value that is no text."""
+    return [(field.name, field.get_db_prep_save) for field in _columns()]
+
+
+def _at_first() -> dict[str, object]:
+    """Return what a new row has, without making an instance to ask it."""
+    return {**_defaults(), "created": timezone.now()}
+
+
+@functools.cache
+def _defaults() -> dict[str, object]:
+    return {field.name: field.get_default() for field in _columns()}
+
+
+@functools.cache
+def _insert_or_update(changed: tuple[str, ...]) -> str:
+    return (
+        f"INSERT INTO {UserDatabase._meta.db_table}"  # noqa: S608, because nothing is a visitor's
+        f" ({', '.join(str(field.column) for field in _columns())})"
+        f" VALUES ({', '.join('%s' for _ in _columns())})"
+        f" ON CONFLICT (user_key) DO UPDATE SET"
+        f" {', '.join(f'{name} = excluded.{name}' for name in changed)}"
+    )
 
 
 def record_failure(user_key: str, error: Exception) -> None:

@@ -169,7 +169,8 @@ class BaseEngine(ABC):
     ) -> Staged:
         """Clone the template for a user of a test, who never publishes it but discards it soon.
 
-        Nothing is locked. What the engine can do without in this case, it may leave out.
+        Nothing is locked. What the engine can do without in this case, it may leave out. A database
+        that is in the user's place stays there, out of this thread's reach until then.
         """
         ranges = {} if keys is None else {"keys": keys}
         return self.stage(user_key, fingerprint, rows=rows, **ranges)
@@ -211,6 +212,16 @@ class BaseEngine(ABC):
         changes nothing, but for tables that are new. Raises ``NotSupportedByEngine``.
         """
         raise NotSupportedByEngine(self.alias, DISTINCT_KEYS)
+
+    #: Can the databases be attached to a connection of Python's own SQLite, by ``attachable``?
+    attaches: ClassVar[bool] = False
+
+    def attachable(self, user_key: str) -> str:
+        """Return the URI by which maintenance attaches the database that this thread would open.
+
+        Raises ``UserDatabaseDoesNotExist``, and ``NotSupportedByEngine`` unless it ``attaches``.
+        """
+        raise NotSupportedByEngine(self.alias, "attach a user's database")
 
     @abstractmethod
     def is_initialized(self) -> bool:

@@ -255,33 +255,6 @@ class Handle:
         self.raw.close()
 
 
-class HandleInMemory(Handle):
-    """The only connection to a database that is no file: what it holds ends with it."""
-
-    __slots__ = ()
-
-    def __init__(
-        self,
-        raw: sqlite3.Connection,
-        *,
-        database: Hashable,
-        user_key: str,
-        authorizer: Authorizer,
-    ) -> None:
-        self.raw = raw
-        self.database = database
-        self.path = Path("in-memory")
-        self.user_key = user_key
-        self.reusable = False
-        self.authorizer = authorizer
-        self.cursors = []
-        self.lock = threading.RLock()
-
-    def is_current(self) -> bool:
-        """Tell that nothing has taken its place."""
-        return True
-
-
 def _inode(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_dev, status.st_ino

@@ -16,8 +16,7 @@ from dsud.conf import EngineSettings
 from dsud.engines.base import BaseEngine, Rows
 from dsud.engines.ranges import KeyRange
 from dsud.engines.scratch import in_tests
-from dsud.engines.sqlite import checks, connection, files, image, sequences
-from dsud.engines.sqlite.authorizer import restrict
+from dsud.engines.sqlite import checks, connection, files, image, in_memory, sequences
 from dsud.engines.sqlite.paths import uri_of, user_directory
 from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
 from dsud.engines.sqlite.templates import Templates
@@ -38,6 +37,7 @@ class Engine(BaseEngine):
 
     backend = "dsud.engines.sqlite"
     supports_distinct_keys = True
+    attaches = True
 
     def __init__(self, alias: str, settings: EngineSettings) -> None:
         super().__init__(alias, settings)
@@ -76,9 +76,11 @@ class Engine(BaseEngine):
 
     def path_of(self, user_key: str) -> Path | None:
         """Return the file to open for a user here and now, or None when there is none."""
-        if (staged := self.staged.get(user_key)) is not None:
-            return staged.path
-        return self._live(user_key)
+        place = self._place(user_key)
+        return None if place is None else _path_at(place)
+
+    def _place(self, user_key: str) -> Path | StagedFile | None:
+        return self.staged.get(user_key) or self._live(user_key)
 
     def pool_key(self, user_key: str) -> Hashable:
         """Return what the pool counts a connection by: its user, and the file if it is staged here."""
@@ -107,16 +109,15 @@ class Engine(BaseEngine):
         """
         place = self._provided_place(user_key)
         if isinstance(place, StagedInMemory):
-            return self._open_in_memory(place, wrapper, database=database)
-        path = place.path if isinstance(place, StagedFile) else place
-        return self._open_verified(user_key, path, wrapper, database=database)
+            return in_memory.open_in_memory(place, wrapper, database=database)
+        return self._open_verified(user_key, _path_at(place), wrapper, database=database)
 
     def _provided_place(self, user_key: str) -> Path | StagedFile:
-        place = self.staged.get(user_key) or self._live(user_key)
+        place = self._place(user_key)
         provide = type(self).when_missing
         if place is None and provide is not None:
             provide(user_key)
-            place = self.staged.get(user_key) or self._live(user_key)
+            place = self._place(user_key)
         if place is None:
             raise UserDatabaseDoesNotExist(
                 user_key,
@@ -124,22 +125,6 @@ class Engine(BaseEngine):
                 f" Make one with `manage.py create_user_db --user {user_key}`.",
             )
         return place
-
-    def _open_in_memory(
-        self, staged: StagedInMemory, wrapper: DatabaseWrapper, *, database: Hashable
-    ) -> connection.HandleInMemory:
-        raw = wrapper.get_new_connection(
-            {**wrapper.get_connection_params(), "database": ":memory:"}
-        )
-        try:
-            staged.load(raw)
-            authorizer = restrict(raw)
-        except BaseException:
-            raw.close()
-            raise
-        return connection.HandleInMemory(
-            raw, database=database, user_key=staged.user_key, authorizer=authorizer
-        )
 
     def _open_verified(
         self, user_key: str, path: Path, wrapper: DatabaseWrapper, *, database: Hashable
@@ -187,11 +172,16 @@ class Engine(BaseEngine):
 
     def files_directory(self, user_key: str) -> Path:
         """Return the directory of the user's own files, beside the database."""
-        place = self._provided_place(user_key)
-        path = place.path if isinstance(place, StagedFile) else place
-        directory = path.parent / files.FILES
+        directory = _path_at(self._provided_place(user_key)).parent / files.FILES
         files.make_directory(directory)
         return directory
+
+    def attachable(self, user_key: str) -> str:
+        """Return the URI by which maintenance attaches the file that this thread would open."""
+        path = self.path_of(user_key)
+        if path is None:
+            raise self._missing(user_key)
+        return uri_of(path, mode="rw")
 
     def keys(self) -> Iterator[str]:
         """Yield the key of each user who has a database."""
@@ -291,3 +281,8 @@ class Engine(BaseEngine):
             raise self._missing(user_key)
         files.move_to_trash(path)
         pool.close_idle((self.location, user_key))
+
+
+def _path_at(place: Path | StagedFile) -> Path:
+    """Return the file of a database; one that is only staged for a test gets a directory by that."""
+    return place.path if isinstance(place, StagedFile) else place
