@@ -11,10 +11,10 @@ from pathlib import Path
 
 import django
 
-from benchmarks import split, testing
+from benchmarks import fleet_queries, split, testing
 from benchmarks.figures import Report
 
-BENCHMARKS = {"split": split.run, "tests": testing.run}
+BENCHMARKS = {"fleet_queries": fleet_queries.run, "split": split.run, "tests": testing.run}
 
 
 def main() -> int:

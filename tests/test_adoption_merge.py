@@ -240,6 +240,85 @@ merged("--user", "1")
     )
 
 
+def test_merge__row_that_comes_back_otherwise_is_found(site: Site) -> None:
+    run(
+        site,
+        """
+run()
+run("--delete-source")
+source("CREATE TRIGGER shout AFTER INSERT ON workshop_label BEGIN"
+       " UPDATE workshop_label SET name = upper(name) WHERE id = new.id; END")
+message, code = not_merged("--user", "1")
+assert message.endswith(
+    "  1: Rows of workshop.Label of user '1' are not what they were after they were written to"
+    " `default`. Compare its columns with the model's fields."
+), message
+for table in ("project", "task", "label", "task_words"):
+    assert source(f"SELECT count(*) FROM workshop_{table}") == [(0,)]
+assert source("SELECT count(*) FROM dsud_merge") == [(0,)]
+""",
+    )
+
+
+def test_merge__disk_that_is_full_changes_nothing(site: Site) -> None:
+    run(
+        site,
+        """
+source("UPDATE workshop_comment SET text = hex(randomblob(4000))")
+run()
+run("--delete-source")
+from dsud.adoption.journal import Journal
+Journal("default").prepare()
+source("VACUUM")
+(pages,), = source("PRAGMA page_count")
+source(f"PRAGMA max_page_count = {pages + 6}")
+message, code = not_merged()
+assert "were not merged: database or disk is full. Nothing was changed;" in message, message
+done = source("SELECT count(DISTINCT user_key) FROM dsud_merge")[0][0]
+assert source("SELECT count(*) FROM workshop_task") == [(10 * done,)] and done < 3
+source("PRAGMA max_page_count = 100000")
+merged()
+assert source("SELECT count(*) FROM workshop_comment WHERE length(text) = 8000") == [(60,)]
+""",
+    )
+
+
+def test_merge__two_at_once_merge_each_user_once(site: Site) -> None:
+    before = rows(site)
+    run(
+        site,
+        """
+run()
+run("--delete-source")
+assert in_children(3, lambda _: merged()) == [0] * 3
+""",
+    )
+    assert rows(site) == before
+
+
+def test_merge__app_by_app_and_apps_that_are_none(site: Site) -> None:
+    run(
+        site,
+        """
+run()
+run("--delete-source")
+assert not_merged("nonsense") == ("nonsense: no such app has user models.", 2)
+assert merged("workshop").count(" rows merged.") == 3
+for label in ("workshop.Comment", "workshop.Attachment"):  # As if they had been left out.
+    source("DELETE FROM dsud_merge WHERE label = %s", label)
+    source(f"DELETE FROM {label.lower().replace('.', '_')}")
+# As if one of user 1's tasks had got another key then.
+task, = source("SELECT min(t.id) FROM workshop_task t JOIN workshop_project p ON p.id = project_id"
+               " WHERE owner_id = 1")[0]
+source("INSERT INTO dsud_merge_keys VALUES ('1', 'workshop.Task', %s, '9000')", str(task))
+message, code = not_merged("--user", "1")
+assert "task_id contains a value '9000'" in message, message
+source("DELETE FROM dsud_merge_keys")
+assert merged().count(": 22 rows merged.") == 3
+""",
+    )
+
+
 def test_merge__rows_that_say_they_are_anothers_are_named(site: Site) -> None:
     run(
         site,

@@ -9,7 +9,7 @@ import pytest
 
 from tests.postgresql import server
 from tests.sites import Site
-from tests.workshop.sites import TOOLS, make_site
+from tests.workshop.sites import PORTRAITS, SINGLE, TOOLS, make_site, run_plain
 
 psycopg = pytest.importorskip("psycopg", reason="PostgreSQL IS NOT TESTED: install psycopg.")
 
@@ -66,6 +66,39 @@ assert source("SELECT name FROM workshop_project") == [("of nobody",)]
     for name, answers in expected.items():
         for question, answer in answers.items():
             assert after[name][question] == answer, question
+
+
+@pytest.mark.slow
+def test_merge__into_postgresql(made: tuple[Site, str]) -> None:
+    site, before = made
+    site.run(
+        TOOLS
+        + """
+run()
+run("--delete-source")
+with use_user(1):
+    shared = Label.objects.create(owner_id=1, name="hers")
+with use_user(2):
+    label = Label.objects.create(owner_id=2, name="his")
+    assert label.pk == shared.pk
+    Task.objects.first().labels.add(label)
+assert merged().endswith("4 of 4 user databases merged into default.\\n")
+assert merged().count(" rows merged before.") == 4
+(label, old, new), *rest = source("SELECT label, old_key, new_key FROM dsud_merge_keys")
+assert label == "workshop.Label", label
+assert source("SELECT owner_id, name FROM workshop_label WHERE id = %s", int(new)) == [(2, "his")]
+assert source("SELECT count(*) FROM workshop_task_labels WHERE label_id = %s", int(new)) == [(1,)]
+source("DELETE FROM workshop_task_labels WHERE label_id = %s", int(new))
+source("DELETE FROM workshop_label WHERE name IN ('hers', 'his')")
+"""
+    )
+    single = Site(site.directory, settings=SINGLE)
+    after, expected = json.loads(run_plain(single, PORTRAITS)), json.loads(before)
+    for name, answers in expected.items():
+        for question, answer in answers.items():
+            assert after[name][question] == answer, question
+    key = "from tests.workshop.models import *\nprint(Label.objects.create(owner_id=1).pk)"
+    assert int(run_plain(single, key)) > 1
 
 
 @pytest.mark.slow

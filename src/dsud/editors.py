@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from django.db import router
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -54,13 +54,16 @@ class OnlyHere(Editor):
 
 
 def _is_elsewhere(editor: BaseDatabaseSchemaEditor, model: type[Model]) -> bool:
-    """Tell whether a model is the table of a many-to-many field that lives in another database.
+    """Tell whether a model is the table of a many-to-many field that lives apart from its own model.
 
     Others are not judged, because the model of a table that is rebuilt has a name of its own.
     """
-    meta = model._meta
-    return bool(meta.auto_created) and not router.allow_migrate_model(
-        editor.connection.alias, model
+    alias = editor.connection.alias
+    owner = cast("type[Model] | None", model._meta.auto_created or None)
+    return (
+        owner is not None
+        and router.allow_migrate_model(alias, owner)
+        and not router.allow_migrate_model(alias, model)
     )
 
 

@@ -44,8 +44,7 @@ def _staged(key: str) -> Iterator[None]:
     staged = engine().stage(key, provisioning.prepare(), **provisioning.begin_with(key))
     try:
         yield
-        reopen_at_next_use(key)
         staged.publish()
     finally:
-        reopen_at_next_use(key)  # Also after an error, lest it is found open later.
+        reopen_at_next_use(key)  # Because it has moved, or is gone.
         staged.discard()

@@ -32,13 +32,24 @@ class UserDatabase(models.Model):
     last_error = models.TextField(_("last error"), blank=True)
     created = models.DateTimeField(_("created"), auto_now_add=True)
     migrated = models.DateTimeField(_("migrated"), null=True, blank=True)
+    # What files said when they were last looked at, because nothing is noted when they are used.
+    size = models.BigIntegerField(_("size in bytes"), null=True, blank=True, db_index=True)
+    last_used = models.DateTimeField(_("last used"), null=True, blank=True, db_index=True)
+    missing = models.BooleanField(_("file is missing"), default=False)
+    verified = models.DateTimeField(_("verified"), null=True, blank=True)
 
     class Meta:
-        """How Django names the registry."""
+        """How Django names the registry, and what operators look for among a hundred thousand."""
 
         verbose_name = _("user database")
         verbose_name_plural = _("user databases")
         ordering = ("pk",)
+        indexes = [
+            models.Index(fields=["state", "schema"], name="dsud_by_schema"),
+            models.Index(fields=["migrated"], name="dsud_by_migrated"),
+            models.Index(fields=["state"], name="dsud_failed", condition=~models.Q(last_error="")),
+            models.Index(fields=["state"], name="dsud_missing", condition=models.Q(missing=True)),
+        ]
 
     def __str__(self) -> str:
         return self.user_key
@@ -60,6 +71,58 @@ class UserDatabaseNumber(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pk}: {self.user_key}"
+
+
+class FleetRun(models.Model):
+    """One run of a command over user databases: who was meant, and how it ended."""
+
+    class Outcome(models.TextChoices):
+        """How a run ended."""
+
+        RUNNING = "running", _("running, or killed")
+        DONE = "done", _("done")
+        FAILED = "failed", _("some failed")
+        STOPPED = "stopped", _("stopped")
+
+    command = models.CharField(_("command"), max_length=255)
+    arguments = models.JSONField(_("arguments"), default=list)
+    started = models.DateTimeField(_("started"), auto_now_add=True, db_index=True)
+    finished = models.DateTimeField(_("finished"), null=True, blank=True)
+    outcome = models.CharField(
+        _("outcome"), max_length=16, choices=Outcome.choices, default=Outcome.RUNNING
+    )
+    done = models.PositiveIntegerField(_("databases that are done"), default=0)
+    failed = models.PositiveIntegerField(_("databases that failed"), default=0)
+
+    class Meta:
+        """The newest first."""
+
+        verbose_name = _("run over user databases")
+        verbose_name_plural = _("runs over user databases")
+        ordering = ("-pk",)
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {self.command}"
+
+
+class FleetFailure(models.Model):
+    """Why a run failed for one user's database."""
+
+    run = models.ForeignKey(
+        FleetRun, on_delete=models.CASCADE, related_name="failures", verbose_name=_("run")
+    )
+    user_key = models.CharField(_("user key"), max_length=255)
+    cause = models.TextField(_("cause"))
+
+    class Meta:
+        """In the order of the run."""
+
+        verbose_name = _("failure of a user database")
+        verbose_name_plural = _("failures of user databases")
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return f"{self.user_key}: {self.cause}"
 
 
 def _uncounted() -> AbstractContextManager[None]:
@@ -154,9 +217,14 @@ def _insert_or_update(changed: tuple[str, ...]) -> str:
     )
 
 
-def record_failure(user_key: str, error: Exception) -> None:
+def record_failure(user_key: str, error: BaseException) -> None:
     """Record what went wrong with a user's database."""
-    rows(user_key).update(last_error=f"{type(error).__name__}: {error}")
+    rows(user_key).update(last_error=cause_of(error))
+
+
+def cause_of(error: BaseException) -> str:
+    """Return what is recorded of an error."""
+    return f"{type(error).__name__}: {error}"
 
 
 def mark_deleted(user_key: str) -> None:

@@ -200,7 +200,11 @@ def register(key: str, *, current: bool) -> bool:
 
     Tell whether that was done: a database that is registered as deleted stays so.
     """
-    return registry.write(key, unless=State.DELETED, **ready(current=current))
+    values = ready(current=current)
+    if engine().exists(key):
+        values["size"] = engine().size(key)
+        values["last_used"] = timezone.now()
+    return registry.write(key, unless=State.DELETED, **values)
 
 
 def ready(*, current: bool) -> dict[str, object]:
@@ -209,6 +213,7 @@ def ready(*, current: bool) -> dict[str, object]:
         "state": State.READY,
         "schema": schema.fingerprint() if current else "",
         "last_error": "",
+        "missing": False,
         "migrated": timezone.now(),
     }
 

@@ -86,6 +86,10 @@ class StreamingCarrier(Carrier):
         alias = alias_of(key)
         with transaction.atomic(using=alias):
             yield StreamingLoad(self.chosen(labels), connections[alias])
+        if connections[alias].vendor == "sqlite":
+            # Because a commit may be durable only then, and what it holds may be deleted elsewhere.
+            with connections[alias].cursor() as cursor:
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def contents_of_source(self, key: str, owner: object, labels: Collection[str]) -> Contents:
         contents = {}

@@ -42,6 +42,8 @@ class Joined:
 
     model: AnyModel
     path: OwnerPath | None
+    #: Whether users have copies of the same rows.
+    is_shared: bool
     fields: Sequence[AnyField]
     #: The places of the key, which may be made of several columns.
     keys: tuple[int, ...]
@@ -60,11 +62,6 @@ class Joined:
         return str(self.model._meta.label)
 
     @property
-    def is_shared(self) -> bool:
-        """Tell whether users have copies of the same rows."""
-        return self.path is not None and self.path.is_shared
-
-    @property
     def issues_keys(self) -> bool:
         """Tell whether rows have a key of their own, and not that of another row of the user's."""
         return len(self.keys) == 1 and self.keys[0] not in self.links
@@ -73,7 +70,7 @@ class Joined:
 def joined_tables(
     *,
     given: Mapping[str, str],
-    copied: Iterable[str],
+    copied: Collection[str],
     unowned: Iterable[str],
     labels: Collection[str] = (),
 ) -> list[Joined]:
@@ -85,7 +82,8 @@ def joined_tables(
     models = movable_models()
     search = Search(models, given=given, copied=copied, targets=lambda model, field: ())
     paths = search.run()
-    accepted = {label.lower() for label in unowned}
+    shared = {label.lower() for label in copied}
+    accepted = shared | {label.lower() for label in unowned}
     unclear = {
         str(model._meta.label): search.ambiguous.get(model, [])
         for model in models
@@ -96,7 +94,9 @@ def joined_tables(
     if unclear:
         raise OwnerPathUnclear(unclear)
     return [
-        _joined(model, paths.get(model)) for model in in_order(models) if _is_meant(model, labels)
+        _joined(model, paths.get(model), is_shared=model._meta.label_lower in shared)
+        for model in in_order(models)
+        if _is_meant(model, labels)
     ]
 
 
@@ -113,7 +113,7 @@ def _is_clear(model: AnyModel, paths: Mapping[AnyModel, OwnerPath]) -> bool:
     )
 
 
-def _joined(model: AnyModel, path: OwnerPath | None) -> Joined:
+def _joined(model: AnyModel, path: OwnerPath | None, *, is_shared: bool) -> Joined:
     fields = stored_fields(model)
     places = {each.name: place for place, each in enumerate(fields)}
     links = {places[key.name]: _issuer(points_to(key)) for key in _user_keys(model)}
@@ -125,7 +125,7 @@ def _joined(model: AnyModel, path: OwnerPath | None) -> Joined:
     ]
     owner = places.get(path.lookup) if isinstance(path, KeyPath) else None
     keys = tuple(places[each.name] for each in model._meta.pk_fields)
-    return Joined(model, path, fields, keys, links, generic, types, owner)
+    return Joined(model, path, is_shared, fields, keys, links, generic, types, owner)
 
 
 def _places(field: GenericForeignKey, places: Mapping[str, int]) -> tuple[int, int]:

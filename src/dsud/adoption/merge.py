@@ -14,7 +14,7 @@ from dsud.adoption.journal import Journal
 from dsud.adoption.ordinary import Ordinary
 from dsud.adoption.paths import KeyPath
 from dsud.adoption.record import Contents
-from dsud.adoption.values import NOTHING, Checksum, Row, Spelling
+from dsud.adoption.values import NOTHING, Checksum, Row, Spelling, said
 from dsud.connections import alias_of
 from dsud.context import primary_key_field, use_user
 from dsud.engines import engine
@@ -233,6 +233,6 @@ def _typed(key: str) -> Iterator[None]:
     except (OSError, sqlite3.Error, Error) as error:
         raise NotMerged(
             key,
-            f"The rows of user {key!r} were not merged: {error}."
+            f"The rows of user {key!r} were not merged: {said(error)}."
             " Nothing was changed; mend the cause and run this again.",
         ) from error

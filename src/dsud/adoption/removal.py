@@ -13,7 +13,7 @@ from dsud.adoption.paths import CopyPath, all_rows
 from dsud.adoption.plan import Plan, Table
 from dsud.adoption.record import recorded
 from dsud.adoption.split import NotMoved, refuse_changed
-from dsud.adoption.values import in_batches
+from dsud.adoption.values import in_batches, said
 from dsud.context import use_user
 from dsud.engines import engine
 from dsud.exceptions import DSUDError, UserDatabaseError
@@ -97,7 +97,7 @@ class Removal:
         except Error as error:
             raise NotDeleted(
                 key,
-                f"The rows of user {key!r} in `default` were not deleted: {error}."
+                f"The rows of user {key!r} in `default` were not deleted: {said(error)}."
                 " Something there still points to them.",
             ) from error
 

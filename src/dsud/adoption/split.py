@@ -15,7 +15,7 @@ from dsud.adoption.carriers import Carrier, StreamingCarrier
 from dsud.adoption.media import copy_files, file_fields, names_of
 from dsud.adoption.plan import Plan
 from dsud.adoption.record import Contents, recorded, tables_with_rows
-from dsud.adoption.values import NOTHING
+from dsud.adoption.values import NOTHING, said
 from dsud.connections import alias_of
 from dsud.context import use_user
 from dsud.engines import engine
@@ -137,6 +137,6 @@ def _typed(key: str) -> Iterator[None]:
     except (OSError, sqlite3.Error, Error) as error:
         raise NotMoved(
             key,
-            f"The rows of user {key!r} were not moved: {error}."
+            f"The rows of user {key!r} were not moved: {said(error)}."
             " Nothing was changed; mend the cause and run this again.",
         ) from error

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -60,6 +61,16 @@ class Staged(ABC):
         """Remove what was built; doing it twice, or after publishing, does nothing."""
 
 
+class ReadingCursor(Protocol):
+    """What runs statements as Django writes them, and gives the values as the database has them."""
+
+    def execute(self, sql: str, params: Sequence[object], /) -> object:
+        """Run a statement with placeholders in Django's manner."""
+
+    def fetchone(self) -> Sequence[object]:
+        """Return the next row."""
+
+
 class BaseEngine(ABC):
     """Where user databases live, asked per user; nothing else knows what they are made of."""
 
@@ -103,6 +114,21 @@ class BaseEngine(ABC):
         Raises ``InvalidUserKey`` when the key can name no database.
         """
 
+    def read_only(self, connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
+        """Have the database itself refuse every change by this connection, for a block.
+
+        A transaction that begins inside only reads. Raises ``NotSupportedByEngine``.
+        """
+        raise NotSupportedByEngine(self.alias, "refuse changes to a user's database")
+
+    def reading(self, user_key: str) -> AbstractContextManager[ReadingCursor] | None:
+        """Return a quick way to run statements that Django has compiled and that only read.
+
+        None when there is none here and now, so that Django's connection is the way; and so it is
+        when this raises an error of the database's driver. Raises ``UserDatabaseUnavailable``.
+        """
+        return None
+
     @abstractmethod
     def exists(self, user_key: str) -> bool:
         """Tell whether a complete database is in the user's place.
@@ -121,6 +147,10 @@ class BaseEngine(ABC):
 
         Raises ``UserDatabaseDoesNotExist``.
         """
+
+    def last_written(self, user_key: str) -> datetime | None:
+        """Return when the user's database was changed last, or None when the engine cannot tell."""
+        return None
 
     @abstractmethod
     def lock(self, user_key: str) -> AbstractContextManager[None]:

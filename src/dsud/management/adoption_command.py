@@ -14,7 +14,14 @@ from rich.table import Table
 from dsud import fleet
 from dsud.adoption.owners import InvalidOwnerPath, OwnerPathUnclear
 from dsud.exceptions import DSUDError
-from dsud.management.fleet_command import SOME_FAILED, USAGE, FleetCommand, strings
+from dsud.management.fleet_command import (
+    SOME_FAILED,
+    USAGE,
+    FleetCommand,
+    Tally,
+    document_of,
+    strings,
+)
 
 #: Columns of a table that is not shown on a terminal.
 WIDTH = 200
@@ -22,6 +29,8 @@ WIDTH = 200
 
 class AdoptionCommand(FleetCommand):
     """A command that moves the rows of one, some or all users."""
+
+    takes_workers = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add what says whose a row is, and ``--dry-run``."""
@@ -68,6 +77,7 @@ class AdoptionCommand(FleetCommand):
     ) -> None:
         """Do something for each user, tell what came of it, and exit with 1 for failures."""
         as_json = bool(options["as_json"])
+        tally = Tally()
         with self.progress(len(keys), shown=not as_json) as advance:
 
             def act_and_tell(key: str) -> str:
@@ -79,8 +89,14 @@ class AdoptionCommand(FleetCommand):
                 advance(f"User {key}: {rows} rows {result}.")
                 return f"{rows} rows {result}" if as_json else ""
 
-            outcomes = fleet.for_each(act_and_tell, keys)
-        self.report(outcomes, done=done, as_json=as_json)
+            # In this very process, because the source is read by one connection of its own.
+            outcomes = fleet.for_each(act_and_tell, keys, workers=1)
+            documents = [document_of(outcome) for outcome in tally.counting(outcomes)]
+        if as_json:
+            self.stream_json(documents)
+        else:
+            self.stdout.write(f"{tally.done} of {tally.count} user databases {done}.")
+        tally.raise_failures()
 
     @contextmanager
     def progress(self, total: int, *, shown: bool) -> Iterator[Callable[[str], None]]:

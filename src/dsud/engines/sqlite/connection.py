@@ -40,9 +40,7 @@ _NO_CKPT_ON_CLOSE = 1006
 
 def set_up(raw: sqlite3.Connection, options: Mapping[str, object]) -> Authorizer:
     """Give a fresh connection to a file the pragmas and limits of a user database."""
-    if hasattr(raw, "setconfig"):  # Python 3.12
-        # Because the checkpoint of a closing connection costs 60 times the close.
-        raw.setconfig(_NO_CKPT_ON_CLOSE, True)
+    leave_log_on_close(raw)
     raw.executescript(
         f"PRAGMA synchronous = {options['synchronous']};"
         f"PRAGMA cache_size = -{options['cache_size']};"
@@ -53,24 +51,39 @@ def set_up(raw: sqlite3.Connection, options: Mapping[str, object]) -> Authorizer
     return restrict(raw)
 
 
+def leave_log_on_close(raw: sqlite3.Connection) -> None:
+    """Spare the checkpoint of a closing connection, because it costs 60 times the close."""
+    if hasattr(raw, "setconfig"):  # Python 3.12
+        raw.setconfig(_NO_CKPT_ON_CLOSE, True)
+
+
 def refuse_unless_owned(raw: sqlite3.Connection, user_key: str) -> None:
     """Raise ``UserDatabaseUnavailable`` unless the file says that it is this user's.
 
-    The application id is read first, because that takes no parsing of the schema.
+    The application id is read last, because a first read that does not parse the schema, as the
+    next one must, makes opening take a tenth longer.
     """
-    (application_id,) = raw.execute("PRAGMA application_id").fetchone()
-    if application_id != APPLICATION_ID:
-        raise UserDatabaseUnavailable(
-            user_key,
-            f"The file in the place of user {user_key!r} is a database, but not a user database."
-            " Put the user's own file back or restore it from a backup.",
-        )
-    owner = raw.execute(READ_IDENTITY).fetchone()
+    try:
+        owner = raw.execute(READ_IDENTITY).fetchone()
+    except sqlite3.OperationalError:
+        _refuse_unless_user_database(raw, user_key)
+        raise
+    _refuse_unless_user_database(raw, user_key)
     if owner != (user_key,):
         name = repr(owner[0]) if owner else "nobody"
         raise UserDatabaseUnavailable(
             user_key,
             f"The file in the place of user {user_key!r} belongs to {name}."
+            " Put the user's own file back or restore it from a backup.",
+        )
+
+
+def _refuse_unless_user_database(raw: sqlite3.Connection, user_key: str) -> None:
+    (application_id,) = raw.execute("PRAGMA application_id").fetchone()
+    if application_id != APPLICATION_ID:
+        raise UserDatabaseUnavailable(
+            user_key,
+            f"The file in the place of user {user_key!r} is a database, but not a user database."
             " Put the user's own file back or restore it from a backup.",
         )
 
@@ -249,6 +262,13 @@ class Handle:
             self.lock.release()
         self.cursors.clear()
         self.lock = threading.RLock()  # Lest closing these once more waits for the next lease.
+
+    def set_read_only(self, *, on: bool) -> None:
+        """Have SQLite refuse every change, or no longer; the connection is not leased again."""
+        self.reusable = False
+        self.authorizer.is_read_only = False
+        self.raw.execute(f"PRAGMA query_only = {int(on)}")
+        self.authorizer.is_read_only = on
 
     def close(self) -> None:
         """Close the connection."""

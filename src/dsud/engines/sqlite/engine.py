@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from django.conf import settings as django_settings
 from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.timezone import make_naive
 
 from dsud.conf import EngineSettings
-from dsud.engines.base import BaseEngine, Rows
+from dsud.engines.base import BaseEngine, ReadingCursor, Rows
 from dsud.engines.ranges import KeyRange
 from dsud.engines.scratch import in_tests
 from dsud.engines.sqlite import checks, connection, files, image, in_memory, sequences
-from dsud.engines.sqlite.paths import uri_of, user_directory
+from dsud.engines.sqlite.paths import fan_and_name, uri_of, user_directory
+from dsud.engines.sqlite.reading import looking_into
 from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
 from dsud.engines.sqlite.templates import Templates
 from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist, UserDatabaseUnavailable
@@ -164,6 +169,18 @@ class Engine(BaseEngine):
             raw.close()
             raise
 
+    def read_only(self, connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
+        """Have SQLite refuse every change by this connection, for a block."""
+        return cast("DatabaseWrapper", connection).read_only()
+
+    def reading(self, user_key: str) -> AbstractContextManager[ReadingCursor] | None:
+        """Return a quick way to read a user's file, unless it is not in its place yet."""
+        # As text, because paths would take as long as the rest; and the first place, as of most.
+        path = f"{self.location}/{fan_and_name(user_key)}/1/{files.DATABASE}"
+        if user_key in self.staged or not os.access(path, os.F_OK):
+            return None
+        return looking_into(path, user_key, database=self.pool_key(user_key), options=self.options)
+
     # Asking
 
     def exists(self, user_key: str) -> bool:
@@ -195,6 +212,16 @@ class Engine(BaseEngine):
         with suppress(FileNotFoundError):  # Whoever closes the database last may take it away.
             return path.stat().st_size + path.with_name(path.name + "-wal").stat().st_size
         return path.stat().st_size
+
+    def last_written(self, user_key: str) -> datetime | None:
+        """Return when the user's file or its -wal was written last."""
+        if (path := self._live(user_key)) is None:
+            return None
+        written = path.stat().st_mtime
+        with suppress(FileNotFoundError):
+            written = max(written, path.with_name(path.name + "-wal").stat().st_mtime)
+        moment = datetime.fromtimestamp(written, tz=UTC)
+        return moment if django_settings.USE_TZ else make_naive(moment)
 
     def lock(self, user_key: str) -> AbstractContextManager[None]:
         """Keep every other process and thread from making, migrating or deleting the database."""

@@ -11,7 +11,7 @@ from dsud import models as registry
 from dsud.connections import alias_of
 from dsud.engines import engine
 from dsud.exceptions import UserDatabaseError
-from dsud.management.fleet_command import SOME_FAILED, USAGE, FleetCommand
+from dsud.management.fleet_command import SOME_FAILED, USAGE, Done, FleetCommand
 
 #: Options of Django's ``migrate`` that are passed on as they are.
 PASSED_ON = {
@@ -63,9 +63,9 @@ class Command(FleetCommand):
             rehearse()
         passed_on = {name: options[name] for name in (*PASSED_ON, "verbosity")}
         migrate = migrated_by(target, passed_on, only_looks=only_looks)
-        outcomes = fleet.for_each(migrate, keys)
-        done = "looked at" if only_looks else "migrated"
-        self.report(outcomes, done=done, as_json=bool(options["as_json"]))
+        outcomes = fleet.for_each(migrate, keys, workers=self.workers(options, keys))
+        verb = "looked at" if only_looks else "migrated"
+        self.report(outcomes, options, Done(verb, len(keys), "migrate_user_dbs", target))
 
 
 def rehearse() -> None:
