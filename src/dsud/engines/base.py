@@ -12,6 +12,7 @@ from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dsud.conf import EngineSettings
+from dsud.engines.replaying import Replayer
 from dsud.exceptions import NotSupportedByEngine
 
 
@@ -143,6 +144,10 @@ class BaseEngine(ABC):
         ``NotSupportedByEngine`` when the engine keeps no files beside databases.
         """
         raise NotSupportedByEngine(self.alias, "keep files beside a user's database")
+
+    def replayer(self) -> Replayer | None:
+        """Return how recorded migrations are replayed, or None: Django then migrates each database."""
+        return None
 
     @abstractmethod
     def is_initialized(self) -> bool:

@@ -17,6 +17,7 @@ from dsud.engines.scratch import in_tests
 from dsud.engines.sqlite import checks, connection, files, image
 from dsud.engines.sqlite.authorizer import restrict
 from dsud.engines.sqlite.paths import uri_of, user_directory
+from dsud.engines.sqlite.replaying import SQLiteReplayer
 from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
 from dsud.engines.sqlite.templates import Templates
 from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist, UserDatabaseUnavailable
@@ -208,6 +209,10 @@ class Engine(BaseEngine):
         if isinstance(self.staged.get(user_key), StagedInMemory):
             return nullcontext()  # Nobody else can reach it, and the location may not be there.
         return files.locked(self.location, user_key)
+
+    def replayer(self) -> SQLiteReplayer:
+        """Return how recorded migrations are replayed."""
+        return SQLiteReplayer()
 
     def is_initialized(self) -> bool:
         """Tell whether the location is one that user databases were put in before."""

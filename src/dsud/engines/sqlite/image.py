@@ -21,6 +21,19 @@ JOURNAL_VERSION = slice(18, 20)
 WAL = b"\x02\x02"
 
 
+def stamp(connection: sqlite3.Connection, fingerprint: str) -> None:
+    """Note which schema of the code the database has, as part of the transaction that is open.
+
+    An empty fingerprint takes the note away.
+    """
+    connection.execute(f"PRAGMA user_version = {stamp_of(fingerprint)}")
+
+
+def stamp_of(fingerprint: str) -> int:
+    """Return what ``user_version`` says of a schema: 31 bits of its fingerprint, or 0 for none."""
+    return int(fingerprint[:8], 16) & 0x7FFFFFFF if fingerprint else 0
+
+
 def prepare_template(path: Path) -> None:
     """Turn an empty file into a database that will become the template.
 
@@ -31,6 +44,12 @@ def prepare_template(path: Path) -> None:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(CREATE_IDENTITY)
+
+
+def stamp_template(path: Path, fingerprint: str) -> None:
+    """Note in a template, and so in its clones, which schema of the code it has."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        stamp(connection, fingerprint)
 
 
 def read_template(path: Path) -> bytes:

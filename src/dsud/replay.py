@@ -1,0 +1,114 @@
+"""A recorded plan played on one database, all of it or nothing."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.executor import MigrationExecutor
+
+from dsud.engines.replaying import DatabaseState, Replayer
+from dsud.exceptions import DSUDError
+from dsud.plans import Diverged, Plan, Stage
+from dsud.recording import CannotRecord, RecordingFailed, Targets, record
+
+logger = logging.getLogger("dsud")
+
+
+class StateChanged(DSUDError):
+    """Raised when a database is in another state than its plan was recorded for; it was not touched."""
+
+
+class Plans:
+    """The plans of this process that lead to one target, by the state in which they find a database.
+
+    A state is the schema with the ledger: what was squashed is planned by the ledger, and what was
+    changed by hand is recorded as it is.
+    """
+
+    def __init__(self, replayer: Replayer, targets: Targets) -> None:
+        self.replayer = replayer
+        self.targets = targets
+        self._plans: dict[DatabaseState, Plan | RecordingFailed | None] = {}
+
+    def find(self, connection: BaseDatabaseWrapper, state: DatabaseState) -> Plan | None:
+        """Return the plan for a database in a state, or None when only Django itself can tell it.
+
+        It is recorded once, and what fails then fails once. Raises ``RecordingFailed``.
+        """
+        if state not in self._plans:
+            self._plans[state] = self._recorded(connection)
+        plan = self._plans[state]
+        if isinstance(plan, RecordingFailed):
+            raise RecordingFailed(*plan.args)
+        return plan
+
+    def _recorded(self, connection: BaseDatabaseWrapper) -> Plan | RecordingFailed | None:
+        try:
+            return record(connection, self.replayer, self.targets)
+        except RecordingFailed as failure:
+            return failure.with_traceback(None)
+        except CannotRecord as reason:
+            logger.warning("Databases are migrated one by one by Django, because: %s", reason)
+            return None
+
+
+def migrate(
+    connection: BaseDatabaseWrapper, plans: Plans, *, stamp: str | None = None
+) -> Plan | None:
+    """Bring a database to the target of the plans, and return the plan that did it.
+
+    ``stamp`` is noted in it with the same transaction. Raises ``RecordingFailed`` and what the
+    statements and the code of migrations raise; then nothing was changed, unless the plan is
+    ``separate`` or there is none: as Django does it, earlier migrations stay applied in this case.
+    """
+    plan = plans.find(connection, plans.replayer.state(connection))
+    if plan is not None:
+        try:
+            replay(plan, connection, plans.replayer, stamp=stamp)
+        except Diverged as reason:
+            logger.warning("A database is migrated by Django, because: %s", reason)
+            plan = None
+    if plan is None:
+        executor = MigrationExecutor(connection)
+        executor.migrate(plans.targets(executor))
+        _stamp(connection, plans.replayer, stamp)
+    return plan
+
+
+def replay(
+    plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer, *, stamp: str | None = None
+) -> None:
+    """Play a plan on a database in the state that it was recorded for.
+
+    Raises ``StateChanged`` when it is in another, ``Diverged`` when it comes to another than recorded.
+    """
+    if plan.separate:
+        _refuse_other_state(plan, connection, replayer)
+        _play(plan, connection, replayer)
+        _stamp(connection, replayer, stamp)
+        return
+    with replayer.transaction(connection):
+        _refuse_other_state(plan, connection, replayer)
+        _play(plan, connection, replayer)
+        if plan.is_called and replayer.state(connection) != plan.after:
+            raise Diverged("The code of a migration has changed the schema.")
+        if stamp is not None:
+            replayer.stamp(connection, stamp)
+
+
+def _play(plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer) -> None:
+    stage = Stage(connection, replayer)
+    for part in plan.parts:
+        part.play(stage)
+
+
+def _refuse_other_state(plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer) -> None:
+    if replayer.state(connection) != plan.before:
+        raise StateChanged("The database was changed by somebody else. Run the migration again.")
+
+
+def _stamp(connection: BaseDatabaseWrapper, replayer: Replayer, stamp: str | None) -> None:
+    if stamp is not None:
+        with replayer.transaction(connection):
+            replayer.stamp(connection, stamp)
