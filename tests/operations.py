@@ -101,7 +101,7 @@ CASES = {
         "('one', models.OneToOneField('evolution.Book', models.CASCADE)),"
         "('many', models.ManyToManyField('evolution.Book')),"
         "('slug', models.SlugField()), ('size', models.PositiveIntegerField(db_default=3)),],"
-        "options={'unique_together': {('author', 'slug')}, 'db_table': 'odd \"name'})"
+        "options={'unique_together': {('author', 'slug')}, 'db_table': 'odd name'})"
     ),
     "create_proxy": Case(
         "migrations.CreateModel('New', [], options={'proxy': True}, bases=('evolution.book',))"
@@ -126,7 +126,7 @@ CASES = {
     # RenameModel
     "rename_model": Case("migrations.RenameModel('Review', 'Critique')"),
     "rename_model_pointed_to": Case("migrations.RenameModel('Genre', 'Kind')"),
-    "rename_model_by_case": Case("migrations.RenameModel('Review', 'REVIEW')"),
+    "rename_model_by_case": Case("migrations.RenameModel('Review', 'REVIEW')", kind="failed"),
     # Tables and options
     "table": Case("migrations.AlterModelTable('Author', 'writers')"),
     "table_with_many": Case("migrations.AlterModelTable('Book', 'volumes')"),

@@ -344,7 +344,9 @@ def _rename_content_types(
     plan: Sequence[tuple[Migration, bool]], clone: BaseDatabaseWrapper, executor: MigrationExecutor
 ) -> None:
     """Add to the plan what Django's receiver of ``pre_migrate`` would, where content types live."""
-    if apps.is_installed("django.contrib.contenttypes"):
+    if apps.is_installed("django.contrib.contenttypes") and router.allow_migrate(
+        clone.alias, "contenttypes", model_name="contenttype"
+    ):
         from django.contrib.contenttypes import management
 
         state = executor.loader.project_state()
