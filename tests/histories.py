@@ -40,7 +40,7 @@ from django.db.models.functions import *
 def opened(path: Path) -> Iterator[BaseDatabaseWrapper]:
     """Reach a file the way templates are reached: on the side of user models, nobody's."""
     alias = f"{TEMPLATE_ALIAS}_{path.stem}"
-    settings = {"NAME": str(path), "OPTIONS": {}}
+    settings = {"NAME": str(path), "OPTIONS": {"init_command": "PRAGMA synchronous = OFF"}}
     with temporary(alias, settings) as connection, Block(TemporaryActivation(alias)):
         yield connection
 
@@ -50,6 +50,12 @@ def django_migrates(path: Path, *target: str, **options: object) -> None:
     with opened(path) as connection:
         options = {"interactive": False, "verbosity": 0, **options}
         call_command("migrate", *target, database=connection.alias, **options)
+
+
+def django_migrates_to(path: Path, keys: Sequence[tuple[str, str | None]]) -> None:
+    """Run what Django's command runs, without its signals."""
+    with opened(path) as connection:
+        MigrationExecutor(connection).migrate(list(keys))
 
 
 def to(*target: str) -> Targets:
@@ -172,19 +178,47 @@ def ending(path: Path, migrate: Callable[[], object], *, masked: Sequence[str] =
 def assert_same(
     start: Path, *target: str, plans: replay.Plans | None = None, masked: Sequence[str] = ()
 ) -> str:
-    """Migrate one copy of a database by Django and one by replay; both must be the same in the end.
+    """Migrate one copy of a database by Django's command and one by replay; see below."""
+
+    def by_django(path: Path) -> None:
+        django_migrates(path, *target)
+
+    return _assert_same(start, by_django, plans or plans_to(*target), masked=masked)
+
+
+def assert_same_at(
+    start: Path, keys: Sequence[tuple[str, str | None]], *, masked: Sequence[str] = ()
+) -> str:
+    """Migrate one copy of a database by Django's executor and one by replay; see below."""
+
+    def by_django(path: Path) -> None:
+        django_migrates_to(path, keys)
+
+    replayer = engine().replayer()
+    assert replayer is not None
+    plans = replay.Plans(replayer, lambda executor: keys)
+    return _assert_same(start, by_django, plans, masked=masked)
+
+
+def _assert_same(
+    start: Path,
+    by_django: Callable[[Path], None],
+    plans: replay.Plans,
+    *,
+    masked: Sequence[str] = (),
+) -> str:
+    """Both copies must be the same in the end.
 
     Return how that was: the plan's kind, "Django" without a plan, or "failed" when both fail. Then
     the replayed one must be as it was before.
     """
-    by_django, replayed = (start.with_name(f"{start.stem}_{kind}.db") for kind in ("dj", "re"))
-    for path in (by_django, replayed):
+    first, second = (start.with_name(f"{start.stem}_{kind}.db") for kind in ("dj", "re"))
+    for path in (first, second):
         shutil.copyfile(start, path)
     before = dump(start)
     found: list[Plan | None] = []
-    plans = plans or plans_to(*target)
-    theirs = ending(by_django, lambda: django_migrates(by_django, *target), masked=masked)
-    ours = ending(replayed, lambda: found.append(replays(replayed, plans)), masked=masked)
+    theirs = ending(first, lambda: by_django(first), masked=masked)
+    ours = ending(second, lambda: found.append(replays(second, plans)), masked=masked)
     if "invalid foreign key" in theirs.error:
         assert (
             ours.error
@@ -192,7 +226,7 @@ def assert_same(
     else:
         assert ours.error == theirs.error, (ours.error, theirs.error)
     if ours.error:
-        assert dump(replayed) == before
+        assert dump(second) == before
         return "failed"
     for name, contents in theirs.contents.items():
         assert ours.contents[name] == contents, name
