@@ -73,6 +73,7 @@ FOUND_BY = {
         "database_staged_for_a_test_is_its_makers",
         "database_staged_for_a_test_leaves_no_trace",
     ],
+    "BeginsEmpty": ["staged_database_begins_with_rows"],
     "ListsSome": ["all_keys_are_listed"],
     "ConstantSize": ["size_counts_what_is_written", "size_of_nothing_is_an_error"],
     "MakesEmptyOnes": ["missing_database_is_an_error", "deleted_database_is_not_there"],

@@ -615,9 +615,9 @@ def test_commit__user_signed_up_and_deleted_in_one_transaction(location: Path) -
 def test_commit__user_deleted_by_another_while_the_database_is_made(location: Path) -> None:
     stage = engines.engine().stage
 
-    def stage_and_delete(key: str, fingerprint: str) -> object:
+    def stage_and_delete(key: str, fingerprint: str, **options: object) -> object:
         UserDatabase.objects.update(state="deleted")
-        return stage(key, fingerprint)
+        return stage(key, fingerprint, **options)
 
     with mock.patch.object(engines.engine(), "stage", stage_and_delete):
         user = sign_up()

@@ -7,9 +7,9 @@ from django.contrib.auth import get_user_model
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
 
-from dsud import asynchronous, collector, guards, objects, transactions
+from dsud import asynchronous, collector, editors, generic, guards, objects, stand_ins, transactions
 from dsud.connections import key_of_alias, resolve_aliases_on_demand
-from dsud.engines.base import ask_before_cursors, provide_missing_with
+from dsud.engines.base import ask_before_cursors, keep_copies_in, provide_missing_with
 from dsud.engines.scratch import scratch
 
 
@@ -23,20 +23,25 @@ class DSUDConfig(AppConfig):
     def ready(self) -> None:
         """Connect the query path with what makes, deletes and checks user databases."""
         # Not before, because they import models.
-        from dsud import checks, history, lifecycle, provisioning, switch
+        from dsud import checks, history, lifecycle, mirrors, provisioning, switch
 
         scratch.remember_configured()
         resolve_aliases_on_demand()
         provide_missing_with(provisioning.provide)
+        keep_copies_in(mirrors.copied_tables)
         guards.install()
         objects.install()
         transactions.install()
         collector.install()
+        generic.install()
+        editors.install()
+        stand_ins.install()
         asynchronous.install()
         ask_before_cursors(before_cursor, before_use=guards.refuse_cursor)
         checks.register_checks()
         switch.connect()
         history.connect()
+        mirrors.connect()
         for model in apps.get_models():
             if issubclass(model, get_user_model()):
                 lifecycle.connect(model)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypedDict, TypeVar, cast
 
+from django.apps import apps
 from django.conf import settings
 
 T = TypeVar("T")
@@ -33,6 +34,14 @@ def default_user_databases() -> dict[str, EngineSettings]:
     return {"default": default}
 
 
+def default_mirrored_models() -> list[str]:
+    """Copy what Django's own relations lead to: users, and content types if they are installed."""
+    names = [settings.AUTH_USER_MODEL]
+    if apps.is_installed("django.contrib.contenttypes"):
+        names.append("contenttypes.ContentType")
+    return names
+
+
 class Setting(Generic[T]):
     """A setting of the project, looked up on every read so that ``override_settings`` works."""
 
@@ -54,6 +63,12 @@ class Conf:
 
     #: Apps ("notes") or single models ("library.Loan") whose rows live in user databases.
     DSUD_APPS = Setting[Sequence[str]](list)
+
+    #: Shared models of which user databases hold copies; default: users and, if installed, content types.
+    DSUD_MIRRORED_MODELS = Setting[Sequence[str]](default_mirrored_models)
+
+    #: Fields of the user model that stay empty in its copies ("password"), or of others ("shop.Item.cost").
+    DSUD_UNMIRRORED_FIELDS = Setting[Sequence[str]](lambda: ["password"])
 
     #: Where user databases live, in the shape of DATABASES; default: BASE_DIR / "user_databases".
     USER_DATABASES = Setting[Mapping[str, EngineSettings]](default_user_databases)

@@ -107,6 +107,10 @@ class UserDatabaseUnavailable(UserDatabaseError):
     status_code = 503
 
 
+class UserDatabaseReadOnly(UserDatabaseError):
+    """Raised when something would be written that a user's database only holds a copy of."""
+
+
 class FleetFailed(DSUDError):
     """Raised when some databases of the fleet failed; ``failures`` has each user's cause."""
 

@@ -61,6 +61,12 @@ def any_ready() -> bool:
     return ready.exists()
 
 
+def ready_keys() -> list[str]:
+    """Return the key of every user whose database is registered as ready."""
+    ready = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(state=UserDatabase.State.READY)
+    return list(ready.values_list("user_key", flat=True))
+
+
 def write(user_key: str, *, unless: str | None = None, **values: object) -> bool:
     """Change a user's row, or make it; tell whether that was done.
 

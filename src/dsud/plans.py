@@ -51,7 +51,7 @@ class Stage:
     @cached_property
     def editor(self) -> BaseDatabaseSchemaEditor:
         """The schema editor for code; the transaction around everything is its own."""
-        editor = self.connection.SchemaEditorClass(self.connection)
+        editor = self.connection.schema_editor()
         editor.deferred_sql = Untouched()
         return editor
 

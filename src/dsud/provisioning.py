@@ -14,7 +14,7 @@ from django.db import DEFAULT_DB_ALIAS, transaction
 from django.utils import timezone
 
 from dsud import models as registry
-from dsud import schema, transactions
+from dsud import mirrors, schema, transactions
 from dsud.conf import FIRST_USE, conf
 from dsud.connections import alias_of
 from dsud.context import user_key
@@ -135,7 +135,7 @@ def _make(key: str) -> bool:
     with engine().lock(key):
         if engine().exists(key):
             return False
-        engine().stage(key, prepare()).publish()
+        engine().stage(key, prepare(), rows=mirrors.first_rows(key)).publish()
     _announce(key)
     return True
 
@@ -281,7 +281,7 @@ def _stage_until_commit(key: str, *, replaces: bool = False) -> bool:
         held.enter_context(engine().lock(key))
         if engine().exists(key) and not replaces:
             return False
-        staged = engine().stage(key, prepare())
+        staged = engine().stage(key, prepare(), rows=mirrors.first_rows(key))
         held.callback(staged.discard)
         registry.write(key, state=State.PENDING, schema="", last_error="")
         birth = Birth(key, staged, held=held.pop_all(), replaces=replaces)
@@ -311,7 +311,7 @@ def stage_for_test(key: str) -> bool:
     if engine().exists(key):
         return False
     with ExitStack() as held:
-        staged = engine().stage_for_test(key, prepare())
+        staged = engine().stage_for_test(key, prepare(), rows=mirrors.first_rows(key))
         held.callback(staged.discard)
         birth = Birth(key, staged, held=held.pop_all(), replaces=False)
     _births.of[key] = birth

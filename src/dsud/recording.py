@@ -12,7 +12,7 @@ from django.apps import apps
 from django.db import router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.migrations import Migration, RunPython, RunSQL, SeparateDatabaseAndState, operations
+from django.db.migrations import Migration, RunPython, SeparateDatabaseAndState, operations
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations.base import Operation
 from django.db.migrations.recorder import MigrationRecorder
@@ -23,7 +23,8 @@ from dsud.context import Block, TemporaryActivation
 from dsud.engines.replaying import Parameters, Replayer
 from dsud.exceptions import DSUDError
 from dsud.plans import AnyField, Call, Check, Fresh, FreshStatement, Part, Plan, Stage, Statement
-from dsud.router import TEMPLATE_ALIAS, has_shared_models, has_user_models
+from dsud.router import TEMPLATE_ALIAS
+from dsud.schema import add_missing_tables
 
 #: Under which schema clones are reached.
 ALIAS = f"{TEMPLATE_ALIAS}_recording"
@@ -125,7 +126,7 @@ class Tape:
         """
         if not self._depth:
             self.part.calls.append(call)
-        if isinstance(call.operation, RunPython) or _is_of_both_sides(call):
+        if isinstance(call.operation, RunPython):
             self._call_later(call)
             return
         if type(call.operation) not in KNOWN:
@@ -164,14 +165,6 @@ def _does_nothing(call: Call, alias: str) -> bool:
     code = operation.reverse_code if call.backwards else operation.code
     hints = operation.hints
     return code is RunPython.noop or not router.allow_migrate(alias, call.app_label, **hints)
-
-
-def _is_of_both_sides(call: Call) -> bool:
-    """Tell whether SQL is of an app with tables on both sides, so that it may need what is there."""
-    label = call.app_label
-    return (
-        isinstance(call.operation, RunSQL) and has_user_models(label) and has_shared_models(label)
-    )
 
 
 class Recorded:
@@ -337,6 +330,7 @@ def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets) -> None:
 
     setattr(clone, "check_constraints", check_and_record)  # noqa: B010, because types take it for a method
     with clone.execute_wrapper(tape.watch):
+        add_missing_tables(clone.alias)
         executor.migrate(wanted, plan=plan)
 
 

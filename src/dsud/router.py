@@ -3,27 +3,51 @@
 from __future__ import annotations
 
 import functools
-from typing import TypeVar, cast
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.signals import setting_changed
-from django.db import DEFAULT_DB_ALIAS
-from django.db.models import Model
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.models import Field, Model
 
 from dsud.conf import conf
 from dsud.connections import alias_of, key_of_alias
 from dsud.context import active_alias, active_key, current_activation, stand_in, user_key
-from dsud.exceptions import WrongUser
+from dsud.engines.base import may_write_copies
+from dsud.exceptions import UserDatabaseReadOnly, WrongUser
+
+if TYPE_CHECKING:
+    from django.db.migrations.operations.base import Operation
 
 M = TypeVar("M", bound=type[Model])
 
 #: The attribute of an AppConfig by which its author marks the whole app.
 APP_ATTRIBUTE = "user_databases"
 
+#: The hint of RunPython and RunSQL that says on which side an operation belongs.
+HINT = "user_databases"
+
+#: The hint with the key about which an engine asks whether the database may constrain it.
+CONSTRAINED = "constrained"
+
 #: Aliases of databases that hold user models but belong to no user.
 TEMPLATE_ALIAS = "dsud_template"
+
+#: Settings by which models are classified.
+DECISIVE = {
+    "AUTH_USER_MODEL",
+    "DSUD_APPS",
+    "DSUD_MIRRORED_MODELS",
+    "INSTALLED_APPS",
+    "MIGRATION_MODULES",
+}
+
+#: The alias that a data migration works on: every model is read and written there.
+migrating: ContextVar[str | None] = ContextVar("dsud_migrating", default=None)
 
 _marked: dict[str, bool] = {}
 
@@ -61,12 +85,42 @@ def is_user_app(app_label: str) -> bool:
 @functools.cache
 def classify(app_label: str, model_name: str) -> bool:
     """Tell by label whether a model lives in user databases, also one that no longer exists."""
-    label = f"{app_label}.{model_name}"
+    label = current_label(f"{app_label}.{model_name}")
     if label in _marked:
         return _marked[label]
     if label in {name.lower() for name in conf.DSUD_APPS if "." in name}:
         return True
     return is_user_app(app_label)
+
+
+def current_label(label: str) -> str:
+    """Return what a model is called today that migrations know by an earlier name."""
+    seen = {label}
+    while _installed(label) is None and (label := _renamed().get(label, label)) not in seen:
+        seen.add(label)
+    return label
+
+
+@functools.cache
+def _renamed() -> dict[str, str]:
+    """Return the label that each renamed model got, by the one that it had."""
+    # Here, because only migrations meet earlier names, and reading them all takes its time.
+    from django.db.migrations.loader import MigrationLoader
+    from django.db.migrations.operations import RenameModel
+
+    return {
+        f"{app_label}.{operation.old_name_lower}": f"{app_label}.{operation.new_name_lower}"
+        for (app_label, _), migration in MigrationLoader(None).disk_migrations.items()
+        for operation in _flat(migration.operations)
+        if isinstance(operation, RenameModel)
+    }
+
+
+def _flat(operations: Iterable[Operation]) -> Iterator[Operation]:
+    """Yield operations, those inside of ``SeparateDatabaseAndState`` too."""
+    for operation in operations:
+        yield operation
+        yield from _flat(getattr(operation, "state_operations", ()))
 
 
 def _is_user_model(model: type[Model]) -> bool:
@@ -91,6 +145,36 @@ def is_user_model(model: type[Model] | Model) -> bool:
     return _is_user_model(model._meta.model)
 
 
+@functools.cache
+def mirrored_labels() -> frozenset[str]:
+    """Return the labels of the mirrored models, and of the parents whose columns are theirs."""
+    labels: set[str] = set()
+    for name in conf.DSUD_MIRRORED_MODELS:
+        labels.add(name.lower())
+        if (model := _installed(name)) is not None:
+            labels.update(parent._meta.label_lower for parent in model._meta.get_parent_list())
+    return frozenset(labels)
+
+
+def _installed(name: str) -> type[Model] | None:
+    try:
+        return apps.get_model(name)
+    except (LookupError, ValueError):
+        return None  # A check says so.
+
+
+def is_mirrored(model: type[Model] | Model) -> bool:
+    """Tell whether each user database holds a copy of a model's shared rows, or of some of them."""
+    meta = model._meta
+    concrete = meta.concrete_model._meta if meta.proxy and meta.concrete_model else meta
+    return _is_mirrored_label(concrete.label_lower) and not is_user_model(model)
+
+
+@functools.cache
+def _is_mirrored_label(label: str) -> bool:
+    return current_label(label) in mirrored_labels()
+
+
 def has_user_models(app_label: str) -> bool:
     """Tell whether any model of an app, past ones included, lives in user databases."""
     return (
@@ -110,11 +194,14 @@ def has_shared_models(app_label: str) -> bool:
 def _forget_classification() -> None:
     classify.cache_clear()
     _remembered.cache_clear()
+    mirrored_labels.cache_clear()
+    _is_mirrored_label.cache_clear()
+    _renamed.cache_clear()
 
 
 def reset_classification(*, setting: str, **kwargs: object) -> None:
     """Classify anew after a setting that decides it has changed."""
-    if setting in ("DSUD_APPS", "INSTALLED_APPS"):
+    if setting in DECISIVE:
         _forget_classification()
 
 
@@ -129,9 +216,13 @@ def holds_user_models(alias: str) -> bool:
 
 
 def _database_for(model: type[Model], instance: object, *, reads: bool) -> str | None:
+    if (here := migrating.get()) is not None:
+        return here
     row = instance if isinstance(instance, Model) else None
     owner = None if row is None else owner_of(row)
     if not _is_user_model(model):
+        if owner is not None and not reads:
+            refuse_copy(row)
         # Because Django would look for the shared row where the related user row is.
         return None if owner is None else DEFAULT_DB_ALIAS
     if current_activation() is None:
@@ -151,6 +242,21 @@ def _database_for(model: type[Model], instance: object, *, reads: bool) -> str |
 def owner_of(instance: Model) -> str | None:
     """Return whose database an instance came from, or None when it came from no user's."""
     return key_of_alias(instance._state.db or "")
+
+
+def refuse_copy(instance: object) -> None:
+    """Raise ``UserDatabaseReadOnly`` for a copy of a shared row that is about to be written.
+
+    A copy lacks what is not mirrored, so that saving it would empty that in the original.
+    """
+    if isinstance(instance, Model) and is_mirrored(instance):
+        if (owner := owner_of(instance)) is not None:
+            label = instance._meta.label
+            raise UserDatabaseReadOnly(
+                owner,
+                f"A {label} that was read from the database of user {owner!r} is a copy and cannot be"
+                f" written. Read the original: {label}.objects.get(pk={instance.pk!r}).",
+            )
 
 
 def _key_of_user(instance: Model) -> str | None:
@@ -176,6 +282,8 @@ class UserSpecificDatabaseRouter:
 
         Raises ``WrongUser`` for rows of two users.
         """
+        if migrating.get() is not None:
+            return True
         first, second = owner_of(obj1), owner_of(obj2)
         if first is not None and second is not None and first != second:
             raise WrongUser(owner=first, active=second, what=f"A {obj1._meta.label}")
@@ -186,21 +294,58 @@ class UserSpecificDatabaseRouter:
     def allow_migrate(
         self, db: str, app_label: str, model_name: str | None = None, **hints: object
     ) -> bool | None:
-        """Keep the tables of user models in user databases and all others out of them."""
-        in_user_database = holds_user_models(db)
-        if model_name is None:
-            return self._allow_without_model(app_label, in_user_database=in_user_database)
-        model = hints.get("model")
-        if isinstance(model, type) and issubclass(model, Model):
-            lives_there = _is_user_model(model)
-        else:
-            lives_there = classify(app_label, model_name.lower())
-        if in_user_database:
-            return lives_there
-        return False if lives_there else None
+        """Keep the tables of user models in user databases and others out, but for mirrored ones.
 
-    def _allow_without_model(self, app_label: str, *, in_user_database: bool) -> bool | None:
-        """Decide for RunPython and RunSQL, which name only their app."""
-        if in_user_database:
-            return has_user_models(app_label)
-        return None if has_shared_models(app_label) else False
+        A RunPython or RunSQL runs where its app has models, or where its hint says:
+        ``hints={"user_databases": True}`` only there, False only in ``default``.
+        """
+        if model_name is None:
+            return _allow_data(db, app_label, hints.get(HINT))
+        model = hints.get("model")
+        if not (isinstance(model, type) and issubclass(model, Model)):
+            model = None
+        lives_there = (
+            classify(app_label, model_name.lower()) if model is None else _is_user_model(model)
+        )
+        if not holds_user_models(db):
+            return False if lives_there else None
+        if lives_there:
+            return True
+        label = f"{app_label}.{model_name.lower()}"
+        mirrored = _is_mirrored_label(label) if model is None else is_mirrored(model)
+        if isinstance(key := hints.get(CONSTRAINED), Field):
+            return mirrored and not _may_name_others(key)
+        if mirrored:
+            # Not at any time, lest what fills or empties tables, as Django does after migrations, finds it.
+            return may_write_copies.get()
+        return _is_built_with(db, app_label)
+
+
+def _allow_data(db: str, app_label: str, hint: object) -> bool | None:
+    in_user_database = holds_user_models(db)
+    if hint is not None:
+        return None if hint is in_user_database else False
+    if in_user_database:
+        return has_user_models(app_label)
+    return None if has_shared_models(app_label) else False
+
+
+def _may_name_others(key: Field[object, object]) -> bool:
+    """Tell whether a key may name somebody of whom there is no copy: who is a user's guest, or admin.
+
+    A key that must not be empty says whose the row is; one that may be empty says who else is in it.
+    """
+    users = get_user_model()._meta.concrete_model
+    target = key.remote_field.model if key.remote_field else None
+    return bool(key.null) and target is not None and target._meta.label == users._meta.label
+
+
+def _is_built_with(db: str, app_label: str) -> bool:
+    """Tell whether a template is built with the shared tables of an app that also has user models.
+
+    Its history may need them, from one migration to the next, and they are dropped at the end. Where
+    ``default`` is of another vendor they are left out, because they may be made of what only that has.
+    """
+    if db != TEMPLATE_ALIAS or not has_user_models(app_label):
+        return False
+    return bool(connections[DEFAULT_DB_ALIAS].vendor == connections[db].vendor)

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import inspect
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import django
@@ -14,18 +14,28 @@ from django.apps import apps
 from django.core.management import call_command
 from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.exceptions import AmbiguityError
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.state import ModelState
 from django.db.models import Model
 
 from dsud.connections import alias_of, temporary, uncounted
 from dsud.context import Activation, Block, TemporaryActivation
+from dsud.engines.base import writing_copies
 from dsud.exceptions import DSUDError
-from dsud.router import TEMPLATE_ALIAS, has_user_models, is_user_model
+from dsud.router import (
+    DECISIVE,
+    TEMPLATE_ALIAS,
+    has_user_models,
+    is_mirrored,
+    is_user_model,
+    mirrored_labels,
+)
 
 #: Raised by one whenever what a template holds beside the migrations changes.
-TEMPLATE_VERSION = 1
+TEMPLATE_VERSION = 2
 
 
 @functools.cache
@@ -47,10 +57,10 @@ def _facts() -> Iterator[str]:
     loader = MigrationLoader(None)
     for key in sorted(loader.disk_migrations):
         yield ".".join(key)
-        if has_user_models(key[0]):
+        if has_user_models(key[0]) or key[0] in _apps_of_copies():
             yield Path(inspect.getfile(type(loader.disk_migrations[key]))).read_bytes().hex()
-    models = sorted(user_models(), key=_label)
-    yield from map(_label, models)
+    models = sorted(models_here(), key=_label)
+    yield from (f"{_label(model)} {is_user_model(model)}" for model in models)
     yield from _definitions(
         [each for each in models if each._meta.app_label in loader.unmigrated_apps]
     )
@@ -59,6 +69,17 @@ def _facts() -> Iterator[str]:
 def user_models() -> Iterator[type[Model]]:
     """Yield every user model, proxies and the tables of many-to-many fields included."""
     return filter(is_user_model, apps.get_models(include_auto_created=True))
+
+
+def models_here() -> Iterator[type[Model]]:
+    """Yield every model that has a table in user databases: user models and mirrored ones."""
+    for model in apps.get_models(include_auto_created=True):
+        if is_user_model(model) or is_mirrored(model):
+            yield model
+
+
+def _apps_of_copies() -> set[str]:
+    return {label.split(".")[0] for label in mirrored_labels()}
 
 
 def _label(model: type[Model]) -> str:
@@ -82,7 +103,7 @@ def _definitions(models: list[type[Model]]) -> list[str]:
 
 def forget_fingerprint(*, setting: str, **kwargs: object) -> None:
     """Compute the fingerprint anew after a setting that decides it has changed."""
-    if setting in ("DSUD_APPS", "INSTALLED_APPS", "MIGRATION_MODULES"):
+    if setting in DECISIVE:
         fingerprint.cache_clear()
 
 
@@ -90,11 +111,31 @@ setting_changed.connect(forget_fingerprint, dispatch_uid="dsud.schema.forget_fin
 
 
 def migrate_template(settings: dict[str, object]) -> None:
-    """Fill an empty database with the tables of all user models, by the site's migrations."""
-    with temporary(TEMPLATE_ALIAS, settings), Block(TemporaryActivation(TEMPLATE_ALIAS)):
+    """Fill an empty database with the tables of all user models, by the site's migrations.
+
+    Like a new site's only database: with the shared tables, too, of apps that have both. They are
+    dropped at the end, with what migrations put in them.
+    """
+    with (
+        temporary(TEMPLATE_ALIAS, settings) as connection,
+        Block(TemporaryActivation(TEMPLATE_ALIAS)),
+        writing_copies(),
+    ):
         call_command(
             "migrate", database=TEMPLATE_ALIAS, run_syncdb=True, interactive=False, verbosity=0
         )
+        for model in filter(is_mirrored, models_here()):
+            if not model._meta.proxy and model._meta.managed:
+                model._base_manager.using(TEMPLATE_ALIAS)._raw_delete(TEMPLATE_ALIAS)
+        _drop_shared_tables(connection)
+
+
+def _drop_shared_tables(connection: BaseDatabaseWrapper) -> None:
+    kept = {model._meta.db_table for model in models_here()}
+    shared = {model._meta.db_table for model in apps.get_models(include_auto_created=True)} - kept
+    with connection.schema_editor() as editor:
+        for table in sorted(shared & set(connection.introspection.table_names())):
+            editor.execute(editor.sql_delete_table % {"table": editor.quote_name(table)})
 
 
 def migrate(alias: str, *target: str, **options: object) -> str:
@@ -103,8 +144,38 @@ def migrate(alias: str, *target: str, **options: object) -> str:
     ``target`` and ``options`` are those of the command. Raises what the migrations raise.
     """
     output = io.StringIO()
+    if not (options.get("plan") or options.get("check_unapplied")):
+        add_missing_tables(alias)
     call_command("migrate", *target, database=alias, interactive=False, stdout=output, **options)
     return output.getvalue()
+
+
+def add_missing_tables(alias: str) -> None:
+    """Make the tables that a database lacks although its migrations say that it has them.
+
+    So it is with a model that was made a user model, or a mirrored one, after the database was made.
+    """
+    connection = connections[alias]
+    present = set(connection.introspection.table_names())
+    if not (missing := missing_tables(connection, present)):
+        return
+    loader = MigrationLoader(connection)
+    applied = [key for key in loader.applied_migrations if key in loader.graph.nodes]
+    state = loader.project_state(applied) if applied else loader.project_state([])
+    for model in apps.get_models():
+        if model._meta.app_label in loader.unmigrated_apps:
+            state.add_model(ModelState.from_model(model))
+    with connection.schema_editor() as editor:
+        for model in state.apps.get_models():
+            if is_user_model(model) or is_mirrored(model):
+                if model._meta.db_table in missing and model._meta.can_migrate(connection):
+                    editor.create_model(model)
+
+
+def missing_tables(connection: BaseDatabaseWrapper, present: Collection[str]) -> set[str]:
+    """Return the tables of today's models that are not among those of a database."""
+    wanted = {each._meta.db_table for each in models_here() if each._meta.can_migrate(connection)}
+    return wanted - set(present)
 
 
 def is_current(alias: str) -> bool:
@@ -116,8 +187,7 @@ def is_current(alias: str) -> bool:
     executor = MigrationExecutor(connection)
     if executor.migration_plan(executor.loader.graph.leaf_nodes()):
         return False
-    wanted = {each._meta.db_table for each in user_models() if each._meta.can_migrate(connection)}
-    return wanted <= set(connection.introspection.table_names())
+    return not missing_tables(connection, connection.introspection.table_names())
 
 
 def empty(key: str) -> None:

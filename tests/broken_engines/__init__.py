@@ -56,8 +56,8 @@ class MakesWhenAsked(Engine):
 
 
 class PublishesOver(Engine):
-    def stage(self, user_key, fingerprint):
-        made = super().stage(user_key, fingerprint)
+    def stage(self, user_key, fingerprint, *, rows=()):
+        made = super().stage(user_key, fingerprint, rows=rows)
         publish = made.publish
 
         def publish_over():
@@ -74,23 +74,23 @@ class ShowsStagedToThreads(Engine):
 
 
 class ShowsStagedToAll(Engine):
-    def stage(self, user_key, fingerprint):
-        made = super().stage(user_key, fingerprint)
+    def stage(self, user_key, fingerprint, *, rows=()):
+        made = super().stage(user_key, fingerprint, rows=rows)
         made.publish()
         made.publish = lambda: None
         return made
 
 
 class KeepsDiscarded(Engine):
-    def stage(self, user_key, fingerprint):
-        made = super().stage(user_key, fingerprint)
+    def stage(self, user_key, fingerprint, *, rows=()):
+        made = super().stage(user_key, fingerprint, rows=rows)
         made.discard = lambda: None
         return made
 
 
 class DiscardsPublished(Engine):
-    def stage(self, user_key, fingerprint):
-        made = super().stage(user_key, fingerprint)
+    def stage(self, user_key, fingerprint, *, rows=()):
+        made = super().stage(user_key, fingerprint, rows=rows)
         discard = made.discard
 
         def discard_all():
@@ -103,10 +103,15 @@ class DiscardsPublished(Engine):
 
 
 class KeepsTestUsers(Engine):
-    def stage_for_test(self, user_key, fingerprint):
-        made = self.stage(user_key, fingerprint)
+    def stage_for_test(self, user_key, fingerprint, *, rows=()):
+        made = self.stage(user_key, fingerprint, rows=rows)
         made.publish()
         return made
+
+
+class BeginsEmpty(Engine):
+    def stage(self, user_key, fingerprint, *, rows=()):
+        return super().stage(user_key, fingerprint)
 
 
 class ListsSome(Engine):
@@ -161,8 +166,8 @@ class ReusesPaths(Engine):
 
 
 class BringsBackOldRows(Engine):
-    def stage(self, user_key, fingerprint):
-        made = super().stage(user_key, fingerprint)
+    def stage(self, user_key, fingerprint, *, rows=()):
+        made = super().stage(user_key, fingerprint, rows=rows)
         for trash in self.location.glob("*/*/*.deleted"):
             for path in trash.iterdir():
                 shutil.copyfile(path, made.path.parent / path.name)
@@ -213,8 +218,8 @@ class BuildsEachTime(Engine):
 
 
 class ClonesUsers(Engine):
-    def stage(self, user_key, fingerprint):
-        made = super().stage(user_key, fingerprint)
+    def stage(self, user_key, fingerprint, *, rows=()):
+        made = super().stage(user_key, fingerprint, rows=rows)
         for key in list(self.keys())[:1]:
             shutil.copyfile(self._live(key), made.path)
         return made

@@ -182,12 +182,16 @@ class Engine(BaseEngine):
                 self.sync(unfinished)
                 unfinished.rename(self.template(fingerprint))
 
-    def stage(self, user_key, fingerprint):
+    def stage(self, user_key, fingerprint, *, rows=()):
         path = self.new_path(user_key, ".sqlite3")
         shutil.copyfile(self.template(fingerprint), path)
         with closing(sqlite3.connect(path)) as connection, connection:
             connection.execute("CREATE TABLE flat_engine_owner (user_key TEXT NOT NULL)")
             connection.execute("INSERT INTO flat_engine_owner VALUES (?)", [user_key])
+            for each in rows:
+                places = ", ".join("?" * len(each.columns))
+                into = f'"{each.table}" ({", ".join(each.columns)})'
+                connection.executemany(f"INSERT INTO {into} VALUES ({places})", each.values)
         self.sync(path)
         return StagedFile(self, user_key, path)
 

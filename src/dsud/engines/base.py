@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,6 +16,29 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from dsud.conf import EngineSettings
 from dsud.engines.replaying import Replayer
 from dsud.exceptions import NotSupportedByEngine
+
+
+#: Whether this context may write the copies of shared rows in user databases.
+may_write_copies: ContextVar[bool] = ContextVar("dsud_may_write_copies", default=False)
+
+
+@contextmanager
+def writing_copies() -> Iterator[None]:
+    """Allow the copies of shared rows to be written for a block: by migrations, and when they are renewed."""
+    token = may_write_copies.set(True)
+    try:
+        yield
+    finally:
+        may_write_copies.reset(token)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows that a new database begins with, as the backend stores them."""
+
+    table: str
+    columns: Sequence[str]
+    values: Sequence[Sequence[object]]
 
 
 class Staged(ABC):
@@ -36,8 +61,9 @@ class BaseEngine(ABC):
     """Where user databases live, asked per user; nothing else knows what they are made of."""
 
     #: The module with the Django database backend, as in ``DATABASES["..."]["ENGINE"]``. Its connections
-    #: lease what they open from ``dsud.pool.pool``, call the hooks below, and constrain no key to
-    #: a table of ``default``; settings without ``USER_KEY`` are of a template, which is nobody's.
+    #: lease what they open from ``dsud.pool.pool``, call the hooks below, and constrain no key that
+    #: ``router.allow_migrate(..., constrained=key)`` denies, because its target is in ``default``;
+    #: settings without ``USER_KEY`` are of a template, which is nobody's.
     backend: ClassVar[str]
 
     #: Called with a user's key when a database is opened that does not exist; makes it or raises.
@@ -45,6 +71,9 @@ class BaseEngine(ABC):
 
     #: Called with the Django connection before it makes a cursor for a user's database; may refuse.
     before_cursor: ClassVar[Callable[[BaseDatabaseWrapper], None] | None] = None
+
+    #: Returns the tables that hold copies of shared rows: to be written while ``may_write_copies`` only.
+    copied_tables: ClassVar[Callable[[], frozenset[str]] | None] = None
 
     #: Called with a user's key before a cursor for their database executes or fetches; may refuse.
     before_cursor_use: ClassVar[Callable[[str], None] | None] = None
@@ -109,18 +138,20 @@ class BaseEngine(ABC):
         """
 
     @abstractmethod
-    def stage(self, user_key: str, fingerprint: str) -> Staged:
-        """Clone the template for a user, aside; the caller holds ``lock(user_key)``.
+    def stage(self, user_key: str, fingerprint: str, *, rows: Iterable[Rows] = ()) -> Staged:
+        """Clone the template for a user, aside, and put rows in it; the caller holds ``lock(user_key)``.
 
         Raises ``OSError`` when the disk cannot take it.
         """
 
-    def stage_for_test(self, user_key: str, fingerprint: str) -> Staged:
+    def stage_for_test(
+        self, user_key: str, fingerprint: str, *, rows: Iterable[Rows] = ()
+    ) -> Staged:
         """Clone the template for a user of a test, who never publishes it but discards it soon.
 
         Nothing is locked. What the engine can do without in this case, it may leave out.
         """
-        return self.stage(user_key, fingerprint)
+        return self.stage(user_key, fingerprint, rows=rows)
 
     @abstractmethod
     def staged_here(self, user_key: str) -> Staged | None:
@@ -163,6 +194,11 @@ class BaseEngine(ABC):
     @abstractmethod
     def check(self) -> list[CheckMessage]:
         """Return what is wrong with the engine's settings, in the manner of ``manage.py check``."""
+
+
+def keep_copies_in(tables: Callable[[], frozenset[str]]) -> None:
+    """Tell the engines in which tables of user databases there are copies of shared rows."""
+    BaseEngine.copied_tables = staticmethod(tables)
 
 
 def provide_missing_with(provide: Callable[[str], None]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
+from dsud.engines.base import BaseEngine, may_write_copies
+
 # SQLITE_DBCONFIG_DEFENSIVE, which Python names since 3.12 (https://www.sqlite.org/c3ref/c_dbconfig_defensive.html).
 _DEFENSIVE = 1010
 
@@ -41,8 +43,11 @@ _LOOKING_PRAGMAS = {
 }
 
 
+#: What changes rows.
+_WRITING = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
+
 #: What the authorizer looks at; everything else, each column that is read, passes at once.
-_NOTICED = {sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_PRAGMA, *_TEMPORARY}
+_NOTICED = {sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_PRAGMA, *_TEMPORARY, *_WRITING}
 
 
 class Authorizer:
@@ -62,6 +67,8 @@ class Authorizer:
     ) -> int:
         if action not in _NOTICED:
             return sqlite3.SQLITE_OK
+        if action in _WRITING:
+            return _denied_if(_is_copied(str(first)) and where[0] == "main")
         if action == sqlite3.SQLITE_FUNCTION:
             return _denied_if((second or "").lower() in _DENIED_FUNCTIONS)
         pragma = (first or "").lower()
@@ -69,6 +76,12 @@ class Authorizer:
             return sqlite3.SQLITE_OK  # Reading harms nobody; a pragma has a value when it is set.
         self.changed = True
         return _denied_if(action == sqlite3.SQLITE_PRAGMA and pragma in _DENIED_PRAGMAS)
+
+
+def _is_copied(table: str) -> bool:
+    """Tell whether a table holds copies of shared rows that may not be written now."""
+    tables = BaseEngine.copied_tables
+    return tables is not None and table in tables() and not may_write_copies.get()
 
 
 def _denied_if(dangerous: bool) -> int:  # noqa: FBT001, because it reads as a phrase

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.core.checks import CheckMessage
 
 from dsud.conf import EngineSettings
-from dsud.engines.base import BaseEngine
+from dsud.engines.base import BaseEngine, Rows
 from dsud.engines.scratch import in_tests
 from dsud.engines.sqlite import checks, connection, files, image
 from dsud.engines.sqlite.authorizer import restrict
@@ -241,9 +241,11 @@ class Engine(BaseEngine):
         """Make the template once, among all processes."""
         self._templates.build(fingerprint, migrate)
 
-    def stage(self, user_key: str, fingerprint: str) -> StagedFile:
+    def stage(
+        self, user_key: str, fingerprint: str, *, rows: Iterable[Rows] = ()
+    ) -> StagedFile:
         """Clone the template for a user, aside."""
-        data = image.clone(self._templates.read(fingerprint), user_key)
+        data = image.clone(self._templates.read(fingerprint), user_key, rows=rows)
         staged = StagedFile(self, user_key)
         try:
             files.write_durably(staged.path, data)
@@ -253,9 +255,11 @@ class Engine(BaseEngine):
         self.staged[user_key] = staged
         return staged
 
-    def stage_for_test(self, user_key: str, fingerprint: str) -> StagedInMemory:
+    def stage_for_test(
+        self, user_key: str, fingerprint: str, *, rows: Iterable[Rows] = ()
+    ) -> StagedInMemory:
         """Clone the template for a user of a test, in memory."""
-        staged = StagedInMemory(self, user_key, self._templates.read(fingerprint))
+        staged = StagedInMemory(self, user_key, self._templates.read(fingerprint), rows=rows)
         self.staged[user_key] = staged
         return staged
 

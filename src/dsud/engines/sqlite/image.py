@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
+from dsud.engines.base import Rows
 from dsud.engines.sqlite.paths import uri_of
 
 #: "DSUD", by which a file is known as a user database (PRAGMA application_id).
@@ -46,9 +48,10 @@ def prepare_template(path: Path) -> None:
         connection.execute(CREATE_IDENTITY)
 
 
-def stamp_template(path: Path, fingerprint: str) -> None:
-    """Note in a template, and so in its clones, which schema of the code it has."""
+def finish_template(path: Path, fingerprint: str) -> None:
+    """Give back the pages of what was dropped, and note which schema of the code clones will have."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("VACUUM")
         stamp(connection, fingerprint)
 
 
@@ -68,11 +71,23 @@ def read_template(path: Path) -> bytes:
         return connection.serialize()
 
 
-def clone(template: bytes, user_key: str) -> bytes:
-    """Return the image of a new database: the template, its owner's key, in WAL mode."""
+def insert(connection: sqlite3.Connection, rows: Iterable[Rows]) -> None:
+    """Put rows in a database."""
+    for each in rows:
+        columns = ", ".join(f'"{name}"' for name in each.columns)
+        places = ", ".join("?" * len(each.columns))
+        connection.executemany(
+            f'INSERT INTO "{each.table}" ({columns}) VALUES ({places})',  # noqa: S608, because models name them
+            each.values,
+        )
+
+
+def clone(template: bytes, user_key: str, *, rows: Iterable[Rows] = ()) -> bytes:
+    """Return the image of a new database: the template, its owner's key and first rows, in WAL mode."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.deserialize(template)
         connection.execute(WRITE_IDENTITY, (user_key,))
+        insert(connection, rows)
         image = bytearray(connection.serialize())
     image[JOURNAL_VERSION] = WAL
     return bytes(image)

@@ -12,6 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 from django.db.transaction import TransactionManagementError, atomic
 
+from dsud.engines.base import writing_copies
 from dsud.engines.replaying import DatabaseState, Parameters, Replayer, Run
 from dsud.engines.sqlite import image
 
@@ -113,7 +114,7 @@ class SQLiteReplayer(Replayer):
             raw.execute("PRAGMA legacy_alter_table = OFF")
             # Because the registry, on another disk perhaps, will say that it is done.
             raw.execute("PRAGMA synchronous = FULL")
-            with atomic(using=connection.alias, durable=True):
+            with atomic(using=connection.alias, durable=True), writing_copies():
                 yield
         finally:
             connection.transaction_mode = mode  # type: ignore[attr-defined]

@@ -1,13 +1,16 @@
-"""The schema editor of user databases: no constraint to tables that live in another database."""
+"""The schema editor of user databases: no table and no constraint that belongs to another database."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TypeAlias
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Self, TypeAlias
 
 from django.db import models, router
 from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteSchemaEditor
+
+from dsud.engines.base import writing_copies
 
 AnyField: TypeAlias = "models.Field[object, object]"
 
@@ -16,10 +19,29 @@ CONSTRAINT = "db_constraint"
 
 
 class DatabaseSchemaEditor(SQLiteSchemaEditor):
-    """Write foreign keys from user models to shared models without ``REFERENCES``.
+    """Write keys without ``REFERENCES`` whose target is not in the user's database.
 
     SQLite would look for the table in the user's own file when a row is inserted.
     """
+
+    def __enter__(self) -> Self:
+        self._writing = ExitStack()
+        self._writing.enter_context(writing_copies())
+        try:
+            super().__enter__()
+        except BaseException:
+            self._writing.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with self._writing:
+            super().__exit__(exc_type, exc_value, traceback)
 
     def table_sql(self, model: type[models.Model]) -> tuple[str, list[object]]:
         """Return the table's definition."""
@@ -45,4 +67,11 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
     def _leaves_this_database(self, field: AnyField) -> bool:
         if not field.remote_field or not getattr(field, CONSTRAINT, False):
             return False
-        return not router.allow_migrate_model(self.connection.alias, field.remote_field.model)
+        target = field.remote_field.model
+        return not router.allow_migrate(
+            self.connection.alias,
+            target._meta.app_label,
+            model_name=target._meta.model_name,
+            model=target,
+            constrained=field,
+        )

@@ -6,12 +6,14 @@ import os
 import sqlite3
 import threading
 import weakref
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsud.engines.base import Staged
+from dsud.engines.base import Rows, Staged
 from dsud.engines.sqlite import files
+from dsud.engines.sqlite.image import insert
 from dsud.engines.sqlite.paths import user_directory
 from dsud.exceptions import NotSupportedByEngine
 
@@ -55,13 +57,17 @@ class StagedFile(Staged):
 class StagedInMemory(StagedFile):
     """A database for a test: no file, one connection; only its user's own files have a directory."""
 
-    def __init__(self, engine: Engine, user_key: str, template: bytes) -> None:
+    def __init__(
+        self, engine: Engine, user_key: str, template: bytes, *, rows: Iterable[Rows] = ()
+    ) -> None:
         super().__init__(engine, user_key)
         self._template = template
+        self._rows = rows
 
     def load(self, raw: sqlite3.Connection) -> None:
         """Fill a fresh connection to ``:memory:``, where nobody will ask whose it is."""
         raw.deserialize(self._template)
+        insert(raw, self._rows)
 
     def _home(self) -> Path:
         home = super()._home()

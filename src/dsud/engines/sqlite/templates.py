@@ -54,7 +54,7 @@ class Templates:
                 leftover.unlink()
             staged = self._directory / f"{files.STAGED}{secrets.token_hex(6)}{SUFFIX}"
             self._fill(staged, migrate)
-            image.stamp_template(staged, fingerprint)
+            image.finish_template(staged, fingerprint)
             files.sync_file(staged)
             self._images[fingerprint] = image.read_template(staged)
             staged.rename(self._path(fingerprint))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from dsud.engines import engine
+from dsud.engines.base import Rows
 from dsud.exceptions import (
     UserDatabaseAlreadyExists,
     UserDatabaseDoesNotExist,
@@ -68,6 +69,21 @@ class StagingTests(EngineSuite):
 
         found = self.other_process().call(errands.look, "1")
         self.assertEqual(found, (False, [], "UserDatabaseDoesNotExist"))
+
+    def test_staged_database_begins_with_rows(self) -> None:
+        """Rows that are handed over with the key are in the database, for its maker and published."""
+        fingerprint = prepare()
+        table = schema.rows("Entry").model._meta.db_table
+        first = Rows(table, ["id", "text", "amount"], [(7, "first", 1), (8, "second", 2)])
+        for user_key, stage in (("1", engine().stage), ("2", engine().stage_for_test)):
+            with engine().lock(user_key):
+                staged = stage(user_key, fingerprint, rows=[first])
+                self.addCleanup(staged.discard)
+                self.assertEqual(read(user_key), ["first", "second"])
+                if user_key == "1":
+                    staged.publish()
+                    connection_of("1").close()
+        self.assertEqual(in_thread(lambda: read("1")), ["first", "second"])
 
     def test_publishing_keeps_what_the_maker_wrote(self) -> None:
         """Rows that were written into a staged database are there once it is published."""

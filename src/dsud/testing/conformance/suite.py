@@ -52,6 +52,7 @@ class EngineSuite(TransactionTestCase):
         self.settings_in_force = {
             "USER_DATABASES": self.describe_anew(),
             "DSUD_APPS": [schema.APP],
+            "DSUD_MIRRORED_MODELS": [],
             "DATABASE_ROUTERS": ["dsud.router.UserSpecificDatabaseRouter"],
         }
         self.enterContext(override_settings(**self.settings_in_force))

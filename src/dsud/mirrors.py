@@ -1,0 +1,244 @@
+"""The read-only copies of shared rows inside user databases: made, renewed, and never mistaken for the originals."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, cast
+
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.core.signals import setting_changed
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Field, Model, QuerySet
+from django.db.models.deletion import Collector
+from django.db.models.signals import post_delete, post_save, pre_save
+
+from dsud import models as registry
+from dsud import transactions
+from dsud.conf import conf
+from dsud.connections import alias_of, key_of_alias, uncounted
+from dsud.context import Activation, Block, user_key
+from dsud.engines import engine
+from dsud.engines.base import Rows, writing_copies
+from dsud.exceptions import UserDatabaseError
+from dsud.router import DECISIVE, is_mirrored, refuse_copy
+
+if TYPE_CHECKING:
+    AnyField = Field[object, object]
+
+logger = logging.getLogger("dsud")
+
+
+# What is mirrored
+
+
+@functools.cache
+def mirrored_models() -> tuple[type[Model], ...]:
+    """Return the mirrored models, parents before their children."""
+    found = [
+        model
+        for model in apps.get_models()
+        if not model._meta.proxy and model._meta.managed and is_mirrored(model)
+    ]
+    return tuple(sorted(found, key=lambda model: len(model._meta.get_parent_list())))
+
+
+def is_of_users(model: type[Model]) -> bool:
+    """Tell whether of a model only the user's own row is mirrored: it is theirs, or part of it."""
+    return issubclass(get_user_model(), model)
+
+
+@functools.cache
+def copied_tables() -> frozenset[str]:
+    """Return the tables of user databases that hold copies."""
+    return frozenset(model._meta.db_table for model in mirrored_models())
+
+
+@functools.cache
+def _left_empty(model: type[Model]) -> frozenset[str]:
+    """Return the names of the fields of a model that its copies lack."""
+    own = set()
+    for name in conf.DSUD_UNMIRRORED_FIELDS:
+        label, _, field = name.rpartition(".")
+        if label.lower() == model._meta.label_lower or (not label and is_of_users(model)):
+            own.add(field)
+    return frozenset(own)
+
+
+def forget_models(*, setting: str, **kwargs: object) -> None:
+    """Look anew which models are mirrored after a setting that decides it has changed."""
+    if setting in (*DECISIVE, "DSUD_UNMIRRORED_FIELDS"):
+        for remembered in (mirrored_models, copied_tables, _left_empty):
+            remembered.cache_clear()
+
+
+setting_changed.connect(forget_models, dispatch_uid="dsud.mirrors.forget_models")
+
+
+# Rows as they are stored
+
+
+def _columns(model: type[Model]) -> list[AnyField]:
+    return [
+        field for field in model._meta.local_concrete_fields if field.column and not field.generated
+    ]
+
+
+def _stored(model: type[Model], queryset: QuerySet[Model], connection: BaseDatabaseWrapper) -> Rows:
+    """Return rows of ``default`` as a user database stores them, without what stays empty."""
+    fields, empty = _columns(model), _left_empty(model)
+    kept = [field for field in fields if field.name not in empty]
+    values = []
+    for row in queryset.order_by("pk").values_list(*(field.attname for field in kept)):
+        found = dict(zip((field.attname for field in kept), row, strict=True))
+        values.append(tuple(_value(field, found, connection) for field in fields))
+    return Rows(model._meta.db_table, [str(field.column) for field in fields], values)
+
+
+def _value(field: AnyField, found: dict[str, object], connection: BaseDatabaseWrapper) -> object:
+    if field.attname in found:
+        value = found[field.attname]
+    else:
+        value = None if field.null else field.get_default()
+    return field.get_db_prep_save(value, connection)
+
+
+def _rows_of(model: type[Model], key: str, connection: BaseDatabaseWrapper) -> Rows:
+    originals = model._base_manager.using(DEFAULT_DB_ALIAS)
+    if is_of_users(model):
+        originals = originals.filter(pk=key)
+    with uncounted(connections[DEFAULT_DB_ALIAS]):
+        return _stored(model, originals, connection)
+
+
+def first_rows(key: str) -> list[Rows]:
+    """Return the copies that the new database of a user begins with."""
+    connection = connections[alias_of(key)]
+    return [_rows_of(model, key, connection) for model in mirrored_models()]
+
+
+# Renewed
+
+
+def renew(key: str) -> None:
+    """Bring the copies in a user's database up to date with ``default``, in one transaction.
+
+    Rows change in place, because what cascades from a row would be lost with it.
+    """
+    alias = alias_of(key)
+    with Block(Activation(key=key), releases=False), writing_copies():
+        with transaction.atomic(using=alias), uncounted(connections[alias]):
+            for model in mirrored_models():
+                _renew_table(model, _rows_of(model, key, connections[alias]), alias)
+
+
+def _renew_table(model: type[Model], wanted: Rows, alias: str) -> None:
+    place = wanted.columns.index(str(model._meta.pk.column))
+    stored = {row[place]: tuple(row) for row in _read(wanted, alias)}
+    for row in wanted.values:
+        if row[place] not in stored:
+            _write_row(wanted, row, alias, replaces=False, place=place)
+        elif stored[row[place]] != tuple(row):
+            _write_row(wanted, row, alias, replaces=True, place=place)
+    kept = {row[place] for row in wanted.values}
+    if gone := [pk for pk in stored if pk not in kept]:
+        _delete_copies(model, gone, alias)
+
+
+def _read(rows: Rows, alias: str) -> list[tuple[object, ...]]:
+    quote = connections[alias].ops.quote_name
+    columns = ", ".join(map(quote, rows.columns))
+    with connections[alias].cursor() as cursor:
+        cursor.execute(f"SELECT {columns} FROM {quote(rows.table)}")  # noqa: S608, because models name them
+        return cast("list[tuple[object, ...]]", cursor.fetchall())
+
+
+def _write_row(
+    rows: Rows, row: Sequence[object], alias: str, *, replaces: bool, place: int
+) -> None:
+    quote = connections[alias].ops.quote_name
+    names = [quote(name) for name in rows.columns]
+    if replaces:
+        changes = ", ".join(f"{name} = %s" for name in names)
+        sql = f"UPDATE {quote(rows.table)} SET {changes} WHERE {names[place]} = %s"  # noqa: S608
+        row = [*row, row[place]]
+    else:
+        places = ", ".join(["%s"] * len(names))
+        sql = f"INSERT INTO {quote(rows.table)} ({', '.join(names)}) VALUES ({places})"  # noqa: S608
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql, row)
+
+
+def _delete_copies(model: type[Model], keys: Sequence[object], alias: str) -> None:
+    """Delete copies whose originals are gone, and do with the user's rows what their keys say."""
+    collector = Collector(using=alias, origin=model)
+    collector.collect(model._base_manager.using(alias).filter(pk__in=keys))
+    collector.delete()
+
+
+# Kept current
+
+
+def connect() -> None:
+    """Follow the originals through their signals; called once, when the apps are ready."""
+    for model in apps.get_models():
+        if is_mirrored(model):
+            uid = f"dsud.mirrors.{model._meta.label}"
+            pre_save.connect(refuse_to_save_copy, sender=model, dispatch_uid=uid)
+            post_save.connect(follow_original, sender=model, dispatch_uid=uid)
+            post_delete.connect(follow_original, sender=model, dispatch_uid=uid)
+
+
+def refuse_to_save_copy(*, instance: Model, using: str | None, **kwargs: object) -> None:
+    """Refuse to save a copy over its original, also with ``save(using="default")``."""
+    if key_of_alias(using or "") is None:
+        refuse_copy(instance)
+
+
+def follow_original(
+    *,
+    sender: type[Model],
+    instance: Model,
+    using: str | None,
+    update_fields: Iterable[str] | None = None,
+    **kwargs: object,
+) -> None:
+    """Bring the copies of a row up to date that was saved or deleted in ``default``."""
+    if using != DEFAULT_DB_ALIAS:
+        return
+    if update_fields is not None and set(update_fields) <= _left_empty(sender):
+        return
+    if not is_of_users(cast("type[Model]", sender._meta.concrete_model)):
+        _renew_everywhere_at_commit()
+    elif not kwargs.get("created", True):
+        _follow(user_key(instance.pk))
+
+
+def _renew_everywhere_at_commit() -> None:
+    """Have it done once, however many rows are saved, and at once where nothing is committed."""
+    if transactions.is_of_a_test():
+        renew_everywhere()
+        return
+    waiting = transaction.get_connection(DEFAULT_DB_ALIAS).run_on_commit
+    if not any(getattr(each[1], "__wrapped__", each[1]) is renew_everywhere for each in waiting):
+        transaction.on_commit(renew_everywhere, using=DEFAULT_DB_ALIAS)
+
+
+def _follow(key: str) -> None:
+    """Renew the copies of one user; what keeps it back is this user's failure and nobody else's."""
+    try:
+        if engine().serves(key):
+            renew(key)
+    except UserDatabaseError as error:
+        # The user must be saved all the same, for one, to be deactivated.
+        logger.warning("The copies in a user database could not be renewed.", exc_info=True)
+        registry.record_failure(key, error)
+
+
+def renew_everywhere() -> None:
+    """Renew the copies in every user database that is registered, one after the other."""
+    for key in registry.ready_keys():
+        _follow(key)
