@@ -149,6 +149,38 @@ def release(*, force: Force = Force.CURSORS, untouched: Collection[AnyLease] = f
     pool.release_thread(force=force, untouched=untouched)
 
 
+# Around a fork of workers
+
+
+def close_before_fork() -> None:
+    """Close this thread's connections to SQLite files, because they must not cross a fork.
+
+    The pool closes those of users (https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_across_a_fork_).
+    """
+    for connection in connections.all(initialized_only=True):
+        if connection.vendor == "sqlite":
+            connection.close()
+
+
+def abandon_inherited() -> None:
+    """Forget, in a forked child, what its parent has open, without closing it: it is the parent's.
+
+    ``BaseConnectionHandler._connections`` has the connections of a thread as its attributes (Django
+    5.2 to 6.1); if that changes, a worker talks to ``default`` on its parent's connection.
+    """
+    for connection in connections.all(initialized_only=True):
+        _inherited.append(connection)  # Kept, because whoever collects it would close it.
+        del connections[connection.alias]
+
+
+_inherited: list[BaseDatabaseWrapper] = []
+
+
+def close_idle() -> None:
+    """Close the users' connections that nobody has in use, because they will not be needed again."""
+    pool.close_idle()
+
+
 def release_after_request(**kwargs: object) -> None:
     """Return the connections of a request when Django says that it is finished."""
     release()

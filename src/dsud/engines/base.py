@@ -97,6 +97,13 @@ class BaseEngine(ABC):
         Raises ``InvalidUserKey`` when the key can name no database.
         """
 
+    def read_only(self, connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
+        """Have the database itself refuse every change by this connection, for a block.
+
+        A transaction that begins inside only reads. Raises ``NotSupportedByEngine``.
+        """
+        raise NotSupportedByEngine(self.alias, "refuse changes to a user's database")
+
     @abstractmethod
     def exists(self, user_key: str) -> bool:
         """Tell whether a complete database is in the user's place.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import cast
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import TypeVar, cast
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from dsud import fleet
 from dsud.exceptions import DSUDError, FleetFailed
+
+R = TypeVar("R")
 
 #: Exit codes: 0 done, 1 some failed, 2 wrong usage.
 SOME_FAILED = 1
@@ -53,21 +56,27 @@ class FleetCommand(BaseCommand):
 
     def write_json(self, document: object) -> None:
         """Print a document for machines."""
-        self.stdout.write(json.dumps(document, indent=2, default=str))
+        self.stdout.write(_json(document))
 
-    def report(self, outcomes: Sequence[fleet.Outcome[str]], *, done: str, as_json: bool) -> None:
+    def report(self, outcomes: Iterable[fleet.Outcome[str]], *, done: str, as_json: bool) -> None:
         """Say what came of each database; exit with 1, naming each failure, when there was one."""
+        tally = Tally()
         if as_json:
-            self.write_json([_document(outcome) for outcome in outcomes])
+            self.stream_json(_document(outcome) for outcome in tally.counting(outcomes))
         else:
-            for outcome in outcomes:
+            for outcome in tally.counting(outcomes):
                 self._write_outcome(outcome)
-            count = sum(outcome.error is None for outcome in outcomes)
-            self.stdout.write(f"{count} of {len(outcomes)} user databases {done}.")
-        try:
-            fleet.raise_failures(outcomes)
-        except FleetFailed as error:
-            raise CommandError(str(error), returncode=SOME_FAILED) from error
+            self.stdout.write(f"{tally.done} of {tally.count} user databases {done}.")
+        tally.raise_failures()
+
+    def stream_json(self, documents: Iterable[object]) -> None:
+        """Print a list of documents for machines, each as soon as it is there."""
+        is_first = True
+        for document in documents:
+            self.stdout.write("[\n" if is_first else ",\n", ending="")
+            self.stdout.write(textwrap.indent(_json(document), "  "), ending="")
+            is_first = False
+        self.stdout.write("[]" if is_first else "\n]")
 
     def _write_outcome(self, outcome: fleet.Outcome[str]) -> None:
         if outcome.result:
@@ -75,9 +84,47 @@ class FleetCommand(BaseCommand):
             self.stdout.write(outcome.result)
 
 
+class Tally:
+    """How many databases were done and how many failed, counted while their outcomes pass."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.failures: dict[str, BaseException] = {}
+        self.was_stopped = False
+
+    @property
+    def done(self) -> int:
+        """How many were done."""
+        return self.count - len(self.failures)
+
+    def counting(self, outcomes: Iterable[fleet.Outcome[R]]) -> Iterator[fleet.Outcome[R]]:
+        """Yield the outcomes, until the operator stops the run."""
+        try:
+            for outcome in outcomes:
+                self.count += 1
+                if outcome.error is not None:
+                    self.failures[outcome.user_key] = outcome.error
+                yield outcome
+        except KeyboardInterrupt:
+            self.was_stopped = True
+
+    def raise_failures(self) -> None:
+        """Raise ``CommandError`` when any database failed, or was not reached."""
+        message = str(FleetFailed(self.failures)) if self.failures else ""
+        if self.was_stopped:
+            stopped = f"Stopped after {self.count} user databases; run it again for the others."
+            message = f"{stopped}\n{message}".rstrip().replace("all others", "the others of these")
+        if message:
+            raise CommandError(message, returncode=SOME_FAILED)
+
+
 def strings(option: object) -> list[str]:
     """Return the values of an option that may be given several times."""
     return [str(value) for value in cast("list[object]", option)]
+
+
+def _json(document: object) -> str:
+    return json.dumps(document, indent=2, default=str)
 
 
 def _document(outcome: fleet.Outcome[str]) -> dict[str, object]:

@@ -21,6 +21,9 @@ _DENIED_PRAGMAS = {
 }
 
 
+#: Those by which a connection that may only read would write: it must not free itself.
+_WRITING_PRAGMAS = {"query_only", "journal_mode", "incremental_vacuum"}
+
 #: What lives as long as the connection, so that the next lease would meet it.
 _TEMPORARY = {
     sqlite3.SQLITE_CREATE_TEMP_INDEX,
@@ -57,10 +60,11 @@ class Authorizer:
     (https://www.sqlite.org/c3ref/set_authorizer.html).
     """
 
-    __slots__ = ("changed",)
+    __slots__ = ("changed", "is_read_only")
 
     def __init__(self) -> None:
         self.changed = False
+        self.is_read_only = False
 
     def __call__(
         self, action: int, first: str | None, second: str | None, *where: str | None
@@ -75,6 +79,8 @@ class Authorizer:
         if action == sqlite3.SQLITE_PRAGMA and (second is None or pragma in _LOOKING_PRAGMAS):
             return sqlite3.SQLITE_OK  # Reading harms nobody; a pragma has a value when it is set.
         self.changed = True
+        if action == sqlite3.SQLITE_PRAGMA and self.is_read_only and pragma in _WRITING_PRAGMAS:
+            return sqlite3.SQLITE_DENY
         return _denied_if(action == sqlite3.SQLITE_PRAGMA and pragma in _DENIED_PRAGMAS)
 
 

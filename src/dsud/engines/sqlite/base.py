@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
@@ -68,6 +70,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         super().__init__(settings_dict, alias)
         self.user_key: str | None = settings_dict.get("USER_KEY")  # type: ignore[assignment]
         self._lease: Lease[Handle] | None = None
+        self._is_read_only = False
         # Held between making sure of a raw connection and using it, so that no other thread, which
         # may take back what is idle, does so in between.
         self._lease_lock = threading.RLock()
@@ -102,6 +105,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.settings_dict["NAME"] = str(lease.handle.path)
         self._lease = lease
         self.connection = lease.handle.raw
+        if self._is_read_only:
+            lease.handle.set_read_only(on=True)
 
     def _take_lease(self, user_key: str) -> Lease[Handle]:
         engine = cast("Engine", engines.engine())
@@ -192,6 +197,29 @@ class DatabaseWrapper(base.DatabaseWrapper):
         with self._lease_lock:
             self._connected_handle().reusable = False
             return super().disable_constraint_checking()
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Have SQLite refuse every change for a block, also on what is open already."""
+        before = self._is_read_only
+        self._set_read_only(on=True)
+        try:
+            yield
+        finally:
+            self._set_read_only(on=before)
+
+    def _set_read_only(self, *, on: bool) -> None:
+        with self._lease_lock:
+            self._is_read_only = on
+            if self._lease is not None:
+                self._lease.handle.set_read_only(on=on)
+
+    def _start_transaction_under_autocommit(self) -> None:
+        """Begin without the lock for writing where nothing may be written: SQLite refuses that, too."""
+        if self._is_read_only:
+            self.cursor().execute("BEGIN DEFERRED")
+        else:
+            super()._start_transaction_under_autocommit()  # type: ignore[misc]
 
     @cached_property
     def wrap_database_errors(self) -> UserDatabaseErrorWrapper:

@@ -250,6 +250,13 @@ class Handle:
         self.cursors.clear()
         self.lock = threading.RLock()  # Lest closing these once more waits for the next lease.
 
+    def set_read_only(self, *, on: bool) -> None:
+        """Have SQLite refuse every change, or no longer; the connection is not leased again."""
+        self.reusable = False
+        self.authorizer.is_read_only = False
+        self.raw.execute(f"PRAGMA query_only = {int(on)}")
+        self.authorizer.is_read_only = on
+
     def close(self) -> None:
         """Close the connection."""
         self.raw.close()

@@ -7,9 +7,10 @@ import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from django.core.checks import CheckMessage
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dsud.conf import EngineSettings
 from dsud.engines.base import BaseEngine, Rows
@@ -176,6 +177,10 @@ class Engine(BaseEngine):
         except BaseException:
             raw.close()
             raise
+
+    def read_only(self, connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
+        """Have SQLite refuse every change by this connection, for a block."""
+        return cast("DatabaseWrapper", connection).read_only()
 
     # Asking
 

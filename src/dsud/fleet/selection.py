@@ -1,52 +1,58 @@
-"""Do something to many user databases, survive failures, report them all."""
+"""Whom operators mean: every user database, or those that names, keys and exclusions leave."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Model
 
-from dsud.context import use_user, user_key
+from dsud.context import user_key
 from dsud.engines import engine
-from dsud.exceptions import DSUDError, FleetFailed
+from dsud.exceptions import DSUDError
 from dsud.models import UserDatabase
 
-R = TypeVar("R")
-
 State = UserDatabase.State
+
+#: Rows of the registry that are read at a time.
+PAGE = 500
 
 
 class UnknownUser(DSUDError):
     """Raised when a name given by an operator is no user, or could be two."""
 
 
-@dataclass(frozen=True)
-class Outcome(Generic[R]):
-    """What came of one user database: a result or an error, and how long it took in seconds."""
-
-    user_key: str
-    result: R | None
-    error: Exception | None
-    seconds: float
-
-
 def keys() -> Iterator[str]:
     """Yield the key of every user database: those registered first, then files that are not."""
-    states = UserDatabase.objects.using(DEFAULT_DB_ALIAS).order_by("pk")
-    registered = dict(states.values_list("user_key", "state"))
-    for key, state in registered.items():
+    for key, state in _registered():
         # A database that was made may wait to be registered, if its maker was killed in between.
         if state == State.READY or (state == State.PENDING and engine().exists(key)):
             yield key
-    for key in engine().keys():  # noqa: SIM118, because an engine is no mapping
-        if key not in registered:
-            yield key
+    yield from unregistered()
+
+
+def unregistered() -> Iterator[str]:
+    """Yield the key of each user whose database is there without the registry's knowing."""
+    rows = UserDatabase.objects.using(DEFAULT_DB_ALIAS)
+    found = engine().keys()
+    while page := list(islice(found, PAGE)):
+        known = set(rows.filter(user_key__in=page).values_list("user_key", flat=True))
+        yield from (key for key in page if key not in known)
+
+
+def _registered() -> Iterator[tuple[str, str]]:
+    """Yield what is registered, page by page.
+
+    Not by one cursor, because that would keep a snapshot of ``default`` open while the fleet works.
+    """
+    rows = UserDatabase.objects.using(DEFAULT_DB_ALIAS).order_by("pk")
+    last = 0
+    while page := list(rows.filter(pk__gt=last).values_list("pk", "user_key", "state")[:PAGE]):
+        last = page[-1][0]
+        yield from ((key, state) for _, key, state in page)
 
 
 def select(
@@ -90,29 +96,3 @@ def _by_key(name: str) -> Model | None:
         return get_user_model()._base_manager.filter(pk=name).first()
     except (ValueError, ValidationError):
         return None  # No primary key can look like this name.
-
-
-def for_each(function: Callable[[str], R], users: Iterable[str] | None = None) -> list[Outcome[R]]:
-    """Call a function with the key of each user, as that user, and report every outcome in order.
-
-    One user's failure stops nobody else.
-    """
-    return [_one(function, key) for key in (keys() if users is None else users)]
-
-
-def _one(function: Callable[[str], R], key: str) -> Outcome[R]:
-    result, error = None, None
-    start = time.perf_counter()
-    try:
-        with use_user(key):
-            result = function(key)
-    except Exception as raised:  # noqa: BLE001, because it is this user's failure, and is reported
-        error = raised
-    return Outcome(key, result, error, time.perf_counter() - start)
-
-
-def raise_failures(outcomes: Iterable[Outcome[R]]) -> None:
-    """Raise ``FleetFailed`` when any of the outcomes is a failure."""
-    failures = {each.user_key: each.error for each in outcomes if each.error is not None}
-    if failures:
-        raise FleetFailed(failures)

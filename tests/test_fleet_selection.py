@@ -1,15 +1,11 @@
-"""Whom operators mean, and what came of each."""
+"""Whom operators mean."""
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connections
 
 from dsud import engines, fleet, provisioning
-from dsud.connections import alias_of
-from dsud.context import current_user_id
-from dsud.exceptions import FleetFailed
+from dsud.fleet import selection
 from dsud.models import UserDatabase
-from tests.notes.models import Note
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("location")]
 
@@ -51,6 +47,15 @@ def test_keys__file_that_a_killed_process_left_of_a_deleted_user_is_not_ours_any
     assert list(fleet.keys()) == []
 
 
+def test_keys__page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection, "PAGE", 2)
+    users = sign_up("alice", "bob", "carol", "dave", "erin", "frank", "grace")
+    UserDatabase.objects.filter(user_key__in=keys_of(*users[:3])).delete()
+    found = list(fleet.keys())
+    assert found[:4] == keys_of(*users[3:])
+    assert sorted(found[4:]) == sorted(keys_of(*users[:3]))
+
+
 def test_select__by_name_or_key_without_repeating() -> None:
     alice, bob, carol = sign_up("alice", "bob", "carol")
     assert fleet.select(users=["bob", str(alice.pk), "bob", "alice"]) == keys_of(bob, alice)
@@ -82,59 +87,3 @@ def test_key_of_name__two_could_be_meant() -> None:
     )
     assert fleet.key_of_name("alice") == str(alice.pk)
     assert fleet.key_of_name(str(named.pk)) == str(named.pk)
-
-
-def test_for_each__as_each_user_and_past_failures() -> None:
-    alice, bob, carol = sign_up("alice", "bob", "carol")
-
-    def work(key: str) -> str:
-        assert str(current_user_id()) == key
-        if key == str(bob.pk):
-            raise ZeroDivisionError("for bob")
-        return Note.objects.create(text=f"of {key}").text
-
-    outcomes = fleet.for_each(work)
-    assert [each.user_key for each in outcomes] == keys_of(alice, bob, carol)
-    assert [each.result for each in outcomes] == [f"of {alice.pk}", None, f"of {carol.pk}"]
-    assert [repr(each.error) for each in outcomes] == [
-        "None",
-        "ZeroDivisionError('for bob')",
-        "None",
-    ]
-    assert all(0 < each.seconds < 5 for each in outcomes)
-    assert current_user_id() is None
-    with pytest.raises(FleetFailed) as caught:
-        fleet.raise_failures(outcomes)
-    assert str(caught.value) == (
-        "1 user databases failed, all others are done."
-        f" Mend the causes and run it again:\n  {bob.pk}: for bob"
-    )
-    assert list(caught.value.failures) == keys_of(bob)
-
-
-def test_for_each__key_that_names_no_database_is_that_ones_failure() -> None:
-    (alice,) = sign_up("alice")
-    outcomes = fleet.for_each(lambda key: key, ["no number", str(alice.pk)])
-    assert [each.error is None for each in outcomes] == [False, True]
-
-
-def test_for_each__nobody() -> None:
-    assert fleet.for_each(lambda key: key, []) == []
-    fleet.raise_failures([])
-
-
-def test_for_each__interrupted_by_the_operator() -> None:
-    sign_up("alice", "bob")
-
-    def interrupt(key: str) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fleet.for_each(interrupt)
-    assert current_user_id() is None
-
-
-def test_for_each__returns_connections() -> None:
-    users = sign_up("alice", "bob", "carol")
-    fleet.for_each(lambda key: Note.objects.count())
-    assert [connections[alias_of(key)].connection for key in keys_of(*users)] == [None] * 3
