@@ -1,9 +1,7 @@
 """What is replayed is what ``migrate`` does: over every operation of Django, there and back."""
 
-import shutil
 import sqlite3
 import textwrap
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 

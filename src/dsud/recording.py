@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TypeAlias, cast
 
@@ -222,10 +222,8 @@ def editor_that_records(
         def execute(self, sql: object, params: Parameters | None = ()) -> None:
             tape.statement(str(sql), params)
             if params is not None and _has_fresh(params):
-                params = [
-                    super().effective_default(each.field) if isinstance(each, Fresh) else each  # noqa: B023
-                    for each in params
-                ]
+                default = super().effective_default
+                params = [default(p.field) if isinstance(p, Fresh) else p for p in params]
             with tape.expecting():
                 super().execute(sql, params)
 
@@ -260,7 +258,7 @@ class LedgerThatRecords(MigrationRecorder):
         """Add a row."""
         super().record_applied(app, name)
         table, columns, quote = self._names()
-        applied = Fresh(self.Migration._meta.get_field("applied"))
+        applied = Fresh(cast("AnyField", self.Migration._meta.get_field("applied")))
         sql = f"INSERT INTO {table} ({', '.join(map(quote, columns))}) VALUES (%s, %s, %s)"  # noqa: S608
         self._tape.part.ledger.append(FreshStatement(sql, (app, name, applied)))
 
@@ -319,14 +317,14 @@ def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets) -> None:
     plan = executor.migration_plan(wanted)
     _rename_content_types(plan, clone, executor)
     for migration, _backwards in plan:
-        migration.operations = record_each(migration.operations, tape)
+        vars(migration)["operations"] = record_each(migration.operations, tape)
     executor.recorder = LedgerThatRecords(clone, tape)
     clone.SchemaEditorClass = editor_that_records(clone.SchemaEditorClass, tape)
     check_constraints = clone.check_constraints
 
-    def check_and_record(*args: object) -> None:
+    def check_and_record(table_names: Iterable[str] | None = None) -> None:
         tape.check()
-        check_constraints(*args)
+        check_constraints(table_names)
 
     setattr(clone, "check_constraints", check_and_record)  # noqa: B010, because types take it for a method
     with clone.execute_wrapper(tape.watch):
@@ -335,7 +333,7 @@ def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets) -> None:
 
 
 def _rename_content_types(
-    plan: Sequence[tuple[Migration, bool]], clone: BaseDatabaseWrapper, executor: MigrationExecutor
+    plan: list[tuple[Migration, bool]], clone: BaseDatabaseWrapper, executor: MigrationExecutor
 ) -> None:
     """Add to the plan what Django's receiver of ``pre_migrate`` would, where content types live."""
     if apps.is_installed("django.contrib.contenttypes") and router.allow_migrate(
@@ -356,7 +354,7 @@ def _finished(tape: Tape) -> Iterator[Part]:
             part.steps = []
         else:
             part.calls = []  # Project states are heavy.
-        if part.steps or part.ledger or part.calls:
+        if part.ledger or part.calls or any(not isinstance(step, Check) for step in part.steps):
             yield part
 
 

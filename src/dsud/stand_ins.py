@@ -148,9 +148,7 @@ def _refuse_keys(
     for model in models:
         for field in _keys_to(target, model):
             if model._base_manager.using(alias).filter(**{f"{field.attname}__in": few}).exists():
-                raise OtherSideChanged(
-                    f"{model._meta.label}.{field.name}", target._meta.label, few
-                )
+                raise OtherSideChanged(f"{model._meta.label}.{field.name}", target._meta.label, few)
 
 
 def _keys_to(target: type[Model], model: type[Model]) -> Iterator[Field[object, object]]:
@@ -245,7 +243,9 @@ def _succeeds(side: Side, operate: Callable[[], None]) -> bool:
     return False
 
 
-def _on_one_side(needed: Callable[[AnyOperation, Side, str], Iterable[type[Model]] | None]) -> Guard:
+def _on_one_side(
+    needed: Callable[[AnyOperation, Side, str], Iterable[type[Model]] | None],
+) -> Guard:
     """Return what makes a method of an operation run on one side, if ``needed`` says that it runs there."""
 
     def guard(method: Callable[..., None]) -> Callable[..., None]:

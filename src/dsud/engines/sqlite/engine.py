@@ -246,9 +246,7 @@ class Engine(BaseEngine):
         """Make the template once, among all processes."""
         self._templates.build(fingerprint, migrate)
 
-    def stage(
-        self, user_key: str, fingerprint: str, *, rows: Iterable[Rows] = ()
-    ) -> StagedFile:
+    def stage(self, user_key: str, fingerprint: str, *, rows: Iterable[Rows] = ()) -> StagedFile:
         """Clone the template for a user, aside."""
         data = image.clone(self._templates.read(fingerprint), user_key, rows=rows)
         staged = StagedFile(self, user_key)

@@ -16,7 +16,11 @@ from dsud.engines.base import writing_copies
 from dsud.engines.replaying import DatabaseState, Parameters, Replayer, Run
 from dsud.engines.sqlite import image
 
-LEDGER = "django_migrations"
+#: As Django's ``MigrationRecorder`` makes it, since it exists.
+FIND_LEDGER = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'django_migrations'"
+READ_LEDGER = "SELECT id, app, name, applied FROM django_migrations"
+WRITE_LEDGER = "INSERT INTO django_migrations (id, app, name, applied) VALUES (?, ?, ?, ?)"
+READ_APPLIED = "SELECT app, name FROM django_migrations"
 
 # Sorted, because a table that was built anew comes last; compared as text, which is twice as fast as
 # hashing it. What SQLite makes itself follows from the rest, and statistics are no schema.
@@ -81,10 +85,7 @@ class SQLiteReplayer(Replayer):
         for (sql,) in there.execute(_DEFINITIONS).fetchall():
             here.execute(sql)
         if _has_ledger(there):
-            rows = there.execute(f"SELECT id, app, name, applied FROM {LEDGER}").fetchall()  # noqa: S608
-            here.executemany(
-                f"INSERT INTO {LEDGER} (id, app, name, applied) VALUES (?, ?, ?, ?)", rows
-            )  # noqa: S608
+            here.executemany(WRITE_LEDGER, there.execute(READ_LEDGER).fetchall())
 
     def state(self, connection: BaseDatabaseWrapper) -> DatabaseState:
         """Return what ``sqlite_master`` and the ledger say."""
@@ -93,7 +94,7 @@ class SQLiteReplayer(Replayer):
             (schema,) = raw.execute(_SCHEMA).fetchone()
             applied: list[tuple[str, str]] = []
             if _has_ledger(raw):
-                applied = raw.execute(f"SELECT app, name FROM {LEDGER}").fetchall()  # noqa: S608
+                applied = raw.execute(READ_APPLIED).fetchall()
         return DatabaseState(schema=schema or "", applied=frozenset(applied))
 
     @contextmanager
@@ -136,7 +137,7 @@ class SQLiteReplayer(Replayer):
 
         def run(sql: str, params: Parameters) -> None:
             with wrapped:
-                execute(sql, params).fetchall()  # type: ignore[arg-type]
+                execute(sql, params).fetchall()
 
         return run
 
@@ -155,5 +156,4 @@ class SQLiteReplayer(Replayer):
 
 
 def _has_ledger(raw: sqlite3.Connection) -> bool:
-    found = raw.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (LEDGER,))
-    return found.fetchone() is not None
+    return raw.execute(FIND_LEDGER).fetchone() is not None
