@@ -181,6 +181,9 @@ class Recorded:
     def __getattr__(self, name: str) -> object:
         return getattr(self._operation, name)
 
+    def __repr__(self) -> str:
+        return repr(self._operation)
+
     def database_forwards(
         self,
         app_label: str,
