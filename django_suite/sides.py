@@ -56,6 +56,7 @@ _LEASED = """
 for _alias in DATABASES:
     DATABASES[_alias]["USER_KEY"] = _alias
     DATABASES[_alias]["OPTIONS"] = {{"isolation_level": None, "cached_statements": 64}}
+DSUD_MIRRORED_MODELS = []  # Because originals are written here, too.
 """
 
 #: Tests of what nobody does with a connection that the pool owns, and why.

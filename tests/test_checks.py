@@ -9,6 +9,7 @@ import pytest
 import pytest_django
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.contenttypes.fields import GenericForeignKey, GenericRelation
 from django.core.checks import CheckMessage, run_checks
 from django.db import connections, models
 from django.test.utils import isolate_apps
@@ -165,6 +166,45 @@ def test_dsud_E009__child_and_parent_in_different_databases() -> None:
                 app_label = "library"
 
     assert [message.id for message in checks._check_model(Story)] == ["dsud.E009"]
+
+
+def test_dsud_E017__generic_relation_to_a_shared_model() -> None:
+    log, sheet = apps.get_model("admin.LogEntry"), apps.get_model("archive.Sheet")
+    with isolate_apps("tests.archive", "tests.library", "django.contrib.contenttypes"):
+
+        class Label(models.Model):
+            content_type = models.ForeignKey("contenttypes.ContentType", models.CASCADE)
+            object_id = models.PositiveIntegerField()
+            target = GenericForeignKey()
+
+            class Meta:
+                app_label = "library"
+
+        class Photo(models.Model):
+            labels = GenericRelation(Label)
+            logged = GenericRelation(log)
+            own = GenericRelation(sheet)
+
+            class Meta:
+                app_label = "archive"
+
+    relation = (
+        "archive.Photo.{} leads to the shared model {}, which tells rows apart by type and primary"
+        " key, and rows of many users have the same."
+    )
+    assert [(each.id, each.msg, each.hint) for each in checks._check_model(Photo)] == [
+        (
+            "dsud.E017",
+            relation.format("labels", "library.Label"),
+            'Add "library" to DSUD_APPS, or remove the field.',
+        ),
+        (
+            "dsud.E017",
+            relation.format("logged", "admin.LogEntry"),
+            "Remove the field: admin.LogEntry has to stay shared.",
+        ),
+    ]
+    assert list(checks._check_model(Label)) == []
 
 
 def test_dsud_E010__location_cannot_be_written_to(

@@ -83,3 +83,15 @@ def test_mark__entries_about_shared_rows_stay_as_they_are(alice: User) -> None:
             user=alice, content_type=content_type, object_id="1", action_flag=CHANGE
         )
     assert entry.change_message == ""
+
+
+def test_mark__entries_that_are_logged_together(alice: User) -> None:
+    with use_user(alice):
+        notes = [Note.objects.create(text=text) for text in ("one", "two")]
+        done = [{"changed": {"fields": ["Text"]}}]
+        LogEntry.objects.log_actions(alice.pk, notes, CHANGE, done)
+    logged = LogEntry.objects.all()
+    assert [entry.get_change_message() for entry in logged] == ["Changed Text."] * 2
+    assert {f'{{"user_database": "{alice.pk}"}}' in entry.change_message for entry in logged} == {
+        True
+    }

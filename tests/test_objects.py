@@ -249,3 +249,44 @@ def test_rows__that_there_are_none_is_not_kept_for_the_next_user(alice: User, bo
         assert list(nothing) == []
     with use_user(bob):
         assert list(nothing) == []
+
+
+# Keys that name other users
+
+
+def test_key_that_may_be_empty__names_another_user(book: Book, alice: User, bob: User) -> None:
+    with use_user(alice):
+        opinion = Opinion.objects.create(book=book, text="checked", checked_by=bob)
+        assert opinion._state.db == f"user_{alice.pk}"
+        assert Opinion.objects.get(checked_by=bob).checked_by == bob
+        opinion.checked_by = alice
+        opinion.save()
+        Opinion.objects.update(checked_by=bob)
+        assert Opinion.objects.get().checked_by == bob
+
+
+def test_key_that_may_be_empty__is_read_later_where_a_join_found_no_copy(
+    book: Book, alice: User, bob: User, django_assert_num_queries
+) -> None:
+    with use_user(alice):
+        Opinion.objects.create(book_id=book.pk, text="checked", checked_by=bob)
+        joined = Opinion.objects.select_related("checked_by").get()
+        with django_assert_num_queries(1):
+            assert joined.checked_by == bob
+        Opinion.objects.update(checked_by=alice)
+        joined = Opinion.objects.select_related("checked_by").get()
+        with django_assert_num_queries(0):
+            assert joined.checked_by == alice
+        Opinion.objects.update(checked_by=None)
+        assert Opinion.objects.select_related("checked_by").get().checked_by is None
+
+
+def test_key_that_says_whose_a_row_is__names_nobody_else(
+    book: Book, alice: User, bob: User
+) -> None:
+    with use_user(alice):
+        with pytest.raises(WrongUser):
+            Loan(reader=bob)
+        with pytest.raises(WrongUser), transaction.atomic():
+            Loan(book=book, reader_id=bob.pk).save()
+        assert Loan.objects.count() == 0

@@ -20,6 +20,7 @@ from django.urls import clear_script_prefix, include, path, reverse, set_script_
 from dsud import audit, switch
 from dsud.context import current_user_id
 from dsud.exceptions import NoActiveUser
+from dsud.middleware import UserOfRequest
 from dsud.signals import user_switch_ended, user_switched
 
 User = get_user_model()
@@ -605,6 +606,26 @@ class TestSwitchedUser:
         assert switch.switched_user(request) == eve
         switch.stop(request)
         assert switch.switched_user(request) is None
+
+    def test_glance__knows_whom_the_request_has_found_last(
+        self, request_of, alice, bob, eve, django_assert_num_queries
+    ):
+        request = request_of(alice)
+        find = UserOfRequest(request)
+        assert (find(), find.glance()) == (str(alice.pk), str(alice.pk))
+        switch.start(request, user=bob)
+        find = UserOfRequest(request)
+        with django_assert_num_queries(0):
+            assert find.glance() is None
+        assert find() == str(bob.pk)
+        with django_assert_num_queries(0):
+            assert find.glance() == str(bob.pk)
+            switch_ended = dict(request.session)
+            request.session.pop(switch.SESSION_KEY)
+            assert find.glance() is None
+            request.session.update(switch_ended)
+            request.user = eve
+            assert find.glance() is None
 
     def test_start__refused(self, request_of, eve, bob):
         request = request_of(eve)

@@ -7,7 +7,17 @@ from django.contrib.auth import get_user_model
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.translation import gettext_lazy as _
 
-from dsud import asynchronous, collector, editors, generic, guards, objects, stand_ins, transactions
+from dsud import (
+    asynchronous,
+    collector,
+    data_migrations,
+    editors,
+    generic,
+    guards,
+    methods,
+    objects,
+    transactions,
+)
 from dsud.connections import key_of_alias, resolve_aliases_on_demand
 from dsud.engines.base import ask_before_cursors, keep_copies_in, provide_missing_with
 from dsud.engines.scratch import scratch
@@ -31,11 +41,12 @@ class DSUDConfig(AppConfig):
         keep_copies_in(mirrors.copied_tables)
         guards.install()
         objects.install()
+        methods.install()
         transactions.install()
         collector.install()
         generic.install()
         editors.install()
-        stand_ins.install()
+        data_migrations.install()
         asynchronous.install()
         ask_before_cursors(before_cursor, before_use=guards.refuse_cursor)
         checks.register_checks()

@@ -178,6 +178,7 @@ def _check_model(model: type[Model]) -> Iterator[CheckMessage]:
                 obj=model,
                 id="dsud.E007",
             )
+        yield from _check_generic_relations(model)
     else:
         yield from _check_shared_model(model)
     for parent in model._meta.parents:
@@ -188,6 +189,24 @@ def _check_model(model: type[Model]) -> Iterator[CheckMessage]:
                 hint="Put both of them in DSUD_APPS, or neither.",
                 obj=model,
                 id="dsud.E009",
+            )
+
+
+def _check_generic_relations(model: type[Model]) -> Iterator[CheckMessage]:
+    # Generic relations are the private fields with a related model; contenttypes need not be installed.
+    for field in model._meta.private_fields:
+        target = field.remote_field and field.related_model
+        if isinstance(target, type) and not is_user_model(target):
+            shared = target._meta
+            named = f'Add "{shared.app_label}" to DSUD_APPS'
+            yield Error(
+                f"{model._meta.label}.{field.name} leads to the shared model {shared.label}, which"
+                " tells rows apart by type and primary key, and rows of many users have the same.",
+                hint=f"{named}, or remove the field."
+                if shared.app_label not in ALWAYS_SHARED
+                else f"Remove the field: {shared.label} has to stay shared.",
+                obj=field,
+                id="dsud.E017",
             )
 
 

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from django.apps import apps
 from django.contrib.auth import get_user_model
 from django.db import DEFAULT_DB_ALIAS
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import ForeignKey, Model, query
 from django.db.models.fields import related_descriptors
-from django.db.models.sql import DeleteQuery, InsertQuery, Query, UpdateQuery
+from django.db.models.sql import Query, UpdateQuery
 
 from dsud.connections import key_of_alias
 from dsud.context import entered_key, refuse_unless_active, user_key
-from dsud.engines.base import may_write_copies
-from dsud.exceptions import NoActiveUser, UserDatabaseReadOnly, WrongUser
-from dsud.router import is_mirrored, is_user_model, owner_of
+from dsud.copies import WRITING, guard_key, refuse_to_write_copies
+from dsud.exceptions import NoActiveUser, WrongUser
+from dsud.router import is_user_model, owner_of
 from dsud.stamps import JUDGED_FOR, STAMP, VALUES, Stamp, note, note_value, stamp
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def _guard_compiler(get_compiler: Callable[..., SQLCompiler]) -> Callable[..., S
         if key is not None:
             # Because what it is ordered by and set to is resolved while it is compiled.
             notes[JUDGED_FOR] = key
-            if isinstance(self, _WRITING):
+            if isinstance(self, WRITING):
                 refuse_to_write_copies(self, key)
         if notes.get(STAMP) or VALUES in notes:
             for stamp in (notes.get(STAMP), *notes.get(VALUES, ())):
@@ -93,49 +92,6 @@ def _guard_compiler(get_compiler: Callable[..., SQLCompiler]) -> Callable[..., S
         return compiler
 
     return judged
-
-
-#: Queries that change rows.
-_WRITING = (InsertQuery, UpdateQuery, DeleteQuery)
-
-
-def refuse_to_write_copies(query_: Query, key: str) -> None:
-    """Raise ``UserDatabaseReadOnly`` for a query that would change a user's copies of shared rows."""
-    if query_.model is not None and is_mirrored(query_.model) and not may_write_copies.get():
-        label = query_.model._meta.label
-        raise UserDatabaseReadOnly(
-            key,
-            f"The database of user {key!r} holds a copy of {label}, which cannot be written."
-            f" Write the original, without using(): {label}.objects.",
-        )
-
-
-def _guard_key(prepare: Callable[..., object]) -> Callable[..., object]:
-    """Refuse to save a key to another user where a key says whose the row is.
-
-    The database would refuse it, too, because it has a copy of its own user only, but at commit.
-    """
-
-    @functools.wraps(prepare)
-    def prepared(
-        self: ForeignKey[object, object], value: object, connection: BaseDatabaseWrapper
-    ) -> object:
-        result = prepare(self, value, connection)
-        if result is not None and not self.null:
-            key = key_of_alias(connection.alias)
-            if key is not None and _names_user(self) and user_key(result) != key:
-                what = f"A {self.model._meta.label} whose {self.name} is the key"
-                raise WrongUser(owner=str(result), active=key, what=what)
-        return result
-
-    return prepared
-
-
-def _names_user(field: ForeignKey[object, object]) -> bool:
-    users = get_user_model()
-    return (
-        field.remote_field.model is users and field.target_field.primary_key and is_mirrored(users)
-    )
 
 
 def _refuse_query(query_: Query, stamp: Stamp, *, active: str) -> None:
@@ -378,7 +334,7 @@ def _replaced() -> Iterator[tuple[object, str, Callable[..., object]]]:
     yield query.QuerySet, "bulk_create", _guard_objects
     yield query.QuerySet, "bulk_update", _guard_objects
     yield query, "prefetch_one_level", _guard_prefetch
-    yield ForeignKey, "get_db_prep_save", _guard_key
+    yield ForeignKey, "get_db_prep_save", guard_key
     modules = [related_descriptors]
     if apps.is_installed("django.contrib.contenttypes"):
         from django.contrib.contenttypes import fields

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from django.apps import apps
@@ -18,7 +19,7 @@ from dsud.router import is_user_model
 
 if TYPE_CHECKING:
     from django.contrib.admin.models import LogEntry
-    from django.db.models import QuerySet
+    from django.db.models import Manager, QuerySet
     from django.http import HttpRequest
 
 #: Entries on a page, as in the admin.
@@ -28,9 +29,26 @@ PER_PAGE = 100
 def connect() -> None:
     """Mark every entry that is logged from now on; called once when Django starts."""
     if apps.is_installed("django.contrib.admin"):
-        from django.contrib.admin.models import LogEntry
+        from django.contrib.admin.models import LogEntry, LogEntryManager
 
         pre_save.connect(mark, sender=LogEntry, dispatch_uid="dsud.history")
+        if "bulk_create" not in vars(LogEntryManager):  # Not its own, but a manager's.
+            setattr(LogEntryManager, "bulk_create", _mark_each(LogEntryManager.bulk_create))  # noqa: B010, because types take it for a method
+
+
+def _mark_each(bulk_create: Callable[..., list[LogEntry]]) -> Callable[..., list[LogEntry]]:
+    """Mark entries that are logged together, of which Django sends no signals."""
+
+    @functools.wraps(bulk_create)
+    def marking(
+        self: Manager[LogEntry], objs: Iterable[LogEntry], *args: object, **kwargs: object
+    ) -> list[LogEntry]:
+        entries = list(objs)
+        for entry in entries:
+            mark(instance=entry)
+        return bulk_create(self, entries, *args, **kwargs)
+
+    return marking
 
 
 def mark(*, instance: LogEntry, **kwargs: object) -> None:

@@ -54,7 +54,8 @@ class UserOfRequest:
     def glance(self) -> str | None:
         """Return the key that was found last if the request has the same user still."""
         last = self._last
-        return last[2] if last and last[0] is getattr(self._request, "user", None) else None
+        now = switch.known_user(self._request) or getattr(self._request, "user", None)
+        return last[2] if last and last[0] is now else None
 
     def _resolve(self) -> object:
         if (path := conf.DSUD_USER_RESOLVER) is not None:

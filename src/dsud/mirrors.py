@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -15,6 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Field, Model, QuerySet
 from django.db.models.deletion import Collector
 from django.db.models.signals import post_delete, post_save, pre_save
+from django.db.utils import DatabaseError
 
 from dsud import models as registry
 from dsud import transactions
@@ -129,10 +130,14 @@ def renew(key: str) -> None:
     Rows change in place, because what cascades from a row would be lost with it.
     """
     alias = alias_of(key)
-    with Block(Activation(key=key), releases=False), writing_copies():
-        with transaction.atomic(using=alias), uncounted(connections[alias]):
-            for model in mirrored_models():
-                _renew_table(model, _rows_of(model, key, connections[alias]), alias)
+    with (
+        Block(Activation(key=key), releases=False),
+        writing_copies(),
+        transaction.atomic(using=alias),
+        uncounted(connections[alias]),
+    ):
+        for model in mirrored_models():
+            _renew_table(model, _rows_of(model, key, connections[alias]), alias)
 
 
 def _renew_table(model: type[Model], wanted: Rows, alias: str) -> None:
@@ -150,32 +155,34 @@ def _renew_table(model: type[Model], wanted: Rows, alias: str) -> None:
 
 def _read(rows: Rows, alias: str) -> list[tuple[object, ...]]:
     quote = connections[alias].ops.quote_name
-    columns = ", ".join(map(quote, rows.columns))
+    table = quote(rows.table)
+    # With the table, because SQLite takes the quoted name of a column that is missing for a text.
+    columns = ", ".join(f"{table}.{quote(name)}" for name in rows.columns)
     with connections[alias].cursor() as cursor:
-        cursor.execute(f"SELECT {columns} FROM {quote(rows.table)}")  # noqa: S608, because models name them
+        cursor.execute(f"SELECT {columns} FROM {table}")  # noqa: S608, because models name them
         return cast("list[tuple[object, ...]]", cursor.fetchall())
 
 
-def _write_row(
-    rows: Rows, row: Sequence[object], alias: str, *, replaces: bool, place: int
-) -> None:
+def _write_row(rows: Rows, row: Sequence[Any], alias: str, *, replaces: bool, place: int) -> None:
     quote = connections[alias].ops.quote_name
     names = [quote(name) for name in rows.columns]
     if replaces:
         changes = ", ".join(f"{name} = %s" for name in names)
         sql = f"UPDATE {quote(rows.table)} SET {changes} WHERE {names[place]} = %s"  # noqa: S608
-        row = [*row, row[place]]
+        values = (*row, row[place])
     else:
+        values = tuple(row)
         places = ", ".join(["%s"] * len(names))
         sql = f"INSERT INTO {quote(rows.table)} ({', '.join(names)}) VALUES ({places})"  # noqa: S608
     with connections[alias].cursor() as cursor:
-        cursor.execute(sql, row)
+        cursor.execute(sql, values)
 
 
 def _delete_copies(model: type[Model], keys: Sequence[object], alias: str) -> None:
     """Delete copies whose originals are gone, and do with the user's rows what their keys say."""
-    collector = Collector(using=alias, origin=model)
-    collector.collect(model._base_manager.using(alias).filter(pk__in=keys))
+    copies = model._base_manager.using(alias).filter(pk__in=keys)
+    collector = Collector(using=alias, origin=copies)
+    collector.collect(copies)
     collector.delete()
 
 
@@ -232,8 +239,9 @@ def _follow(key: str) -> None:
     try:
         if engine().serves(key):
             renew(key)
-    except UserDatabaseError as error:
-        # The user must be saved all the same, for one, to be deactivated.
+    except (UserDatabaseError, DatabaseError) as error:
+        # The user must be saved all the same, for one, to be deactivated, or while the tables of the
+        # copies are a migration behind; migrating renews them.
         logger.warning("The copies in a user database could not be renewed.", exc_info=True)
         registry.record_failure(key, error)
 

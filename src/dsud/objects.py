@@ -8,14 +8,19 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from django.apps import apps
-from django.db.models import ForeignObject, Model, QuerySet
-from django.db.models.fields.related_descriptors import ReverseOneToOneDescriptor
+from django.contrib.auth import get_user_model
+from django.db.models import ForeignKey, ForeignObject, Model, QuerySet
+from django.db.models.fields.related_descriptors import (
+    ForwardManyToOneDescriptor,
+    ReverseOneToOneDescriptor,
+)
 
-from dsud.context import current_activation, entered_key
+from dsud.context import active_alias, current_activation, entered_key
 from dsud.guards import refuse_foreign
-from dsud.router import is_user_model, owner_of
+from dsud.router import is_mirrored, is_user_model, owner_of
 
 if TYPE_CHECKING:
+    AnyKey = ForwardManyToOneDescriptor[ForeignKey[object, object]]
     OneToOne = ReverseOneToOneDescriptor[Model, Model]
 
 
@@ -79,6 +84,37 @@ def _may_keep_anothers(descriptor: OneToOne, instance: Model) -> bool:
     )
 
 
+def name_others(set_: Callable[..., None]) -> Callable[..., None]:
+    """Let a key that may be empty name another user: who checked a row, or changed it.
+
+    Django asks the router for the database of a new row by the first object that it is given, and the
+    router cannot tell such a user from one whose row it is.
+    """
+
+    @functools.wraps(set_)
+    def setting(self: AnyKey, instance: Model, value: object) -> None:
+        names_user = self.field.null and isinstance(value, get_user_model())
+        is_new = names_user and instance._state.db is None and is_user_model(instance)
+        if is_new and current_activation() is not None:
+            instance._state.db = active_alias()
+        set_(self, instance, value)
+
+    return setting
+
+
+def read_others_later(keep: Callable[..., None]) -> Callable[..., None]:
+    """Keep no answer about a shared row of which a join found no copy: ``default`` will be asked."""
+
+    @functools.wraps(keep)
+    def keeping(self: ForeignKey[object, object], instance: Model, value: object) -> None:
+        lacks = value is None and getattr(instance, self.attname, None) is not None
+        if lacks and owner_of(instance) is not None and is_mirrored(self.remote_field.model):
+            return
+        keep(self, instance, value)
+
+    return keeping
+
+
 def _replaced() -> Iterator[tuple[object, str, Callable[..., object]]]:
     """Yield where each guard goes: a class, the name in it, and the guard."""
     yield Model, "refresh_from_db", refuse_refresh
@@ -86,6 +122,8 @@ def _replaced() -> Iterator[tuple[object, str, Callable[..., object]]]:
     yield QuerySet, "contains", refuse_arguments
     yield ForeignObject, "get_forward_related_filter", refuse_arguments
     yield ReverseOneToOneDescriptor, "__get__", follow_as_active
+    yield ForwardManyToOneDescriptor, "__set__", name_others
+    yield ForeignKey, "set_cached_value", read_others_later
     for model in apps.get_models():
         if is_user_model(model):
             for name in {"get_next_in_order", "get_previous_in_order"} & set(vars(model)):
@@ -96,8 +134,9 @@ def install() -> None:
     """Put the guards into Django; called once, when the apps are ready.
 
     ``ForeignObject.get_forward_related_filter``, by which the order that a model keeps with respect
-    to another is read and written, is private (Django 5.2 to 6.1). If one of them goes, what is
-    asked of another user's object is answered from the active user's rows.
+    to another is read and written, is private (Django 5.2 to 6.1), and so is ``set_cached_value``, to
+    which ``select_related`` hands what it found. If one of them goes, what is asked of another user's
+    object is answered from the active user's rows, or a key to another user is read as None.
     """
     for owner, name, guard in _replaced():
         method = getattr(owner, name)

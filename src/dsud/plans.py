@@ -231,6 +231,10 @@ class Plan:
     parts: tuple[Part, ...]
     #: Why the databases cannot be migrated in one transaction, or nothing.
     separate: str = ""
+    #: Whether Django could undo it, with nothing lost that users have written.
+    is_reversible: bool = True
+    #: Whether all is applied afterwards that the code has, and every model has its table.
+    is_complete: bool = False
 
     @property
     def migrations(self) -> list[tuple[Migration, bool]]:

@@ -13,8 +13,8 @@ from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, transaction
 from django.utils import timezone
 
-from dsud import models as registry
 from dsud import mirrors, schema, transactions
+from dsud import models as registry
 from dsud.conf import FIRST_USE, conf
 from dsud.connections import alias_of
 from dsud.context import user_key

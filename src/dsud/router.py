@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 from django.apps import apps
 from django.conf import settings
@@ -19,9 +18,7 @@ from dsud.connections import alias_of, key_of_alias
 from dsud.context import active_alias, active_key, current_activation, stand_in, user_key
 from dsud.engines.base import may_write_copies
 from dsud.exceptions import UserDatabaseReadOnly, WrongUser
-
-if TYPE_CHECKING:
-    from django.db.migrations.operations.base import Operation
+from dsud.renames import current_label, installed, renamed
 
 M = TypeVar("M", bound=type[Model])
 
@@ -93,36 +90,6 @@ def classify(app_label: str, model_name: str) -> bool:
     return is_user_app(app_label)
 
 
-def current_label(label: str) -> str:
-    """Return what a model is called today that migrations know by an earlier name."""
-    seen = {label}
-    while _installed(label) is None and (label := _renamed().get(label, label)) not in seen:
-        seen.add(label)
-    return label
-
-
-@functools.cache
-def _renamed() -> dict[str, str]:
-    """Return the label that each renamed model got, by the one that it had."""
-    # Here, because only migrations meet earlier names, and reading them all takes its time.
-    from django.db.migrations.loader import MigrationLoader
-    from django.db.migrations.operations import RenameModel
-
-    return {
-        f"{app_label}.{operation.old_name_lower}": f"{app_label}.{operation.new_name_lower}"
-        for (app_label, _), migration in MigrationLoader(None).disk_migrations.items()
-        for operation in _flat(migration.operations)
-        if isinstance(operation, RenameModel)
-    }
-
-
-def _flat(operations: Iterable[Operation]) -> Iterator[Operation]:
-    """Yield operations, those inside of ``SeparateDatabaseAndState`` too."""
-    for operation in operations:
-        yield operation
-        yield from _flat(getattr(operation, "state_operations", ()))
-
-
 def _is_user_model(model: type[Model]) -> bool:
     # Historical models are not remembered, because every migration makes new ones.
     return _remembered(model) if model._meta.apps is apps else _classify_model(model)
@@ -151,16 +118,9 @@ def mirrored_labels() -> frozenset[str]:
     labels: set[str] = set()
     for name in conf.DSUD_MIRRORED_MODELS:
         labels.add(name.lower())
-        if (model := _installed(name)) is not None:
+        if (model := installed(name)) is not None:
             labels.update(parent._meta.label_lower for parent in model._meta.get_parent_list())
     return frozenset(labels)
-
-
-def _installed(name: str) -> type[Model] | None:
-    try:
-        return apps.get_model(name)
-    except (LookupError, ValueError):
-        return None  # A check says so.
 
 
 def is_mirrored(model: type[Model] | Model) -> bool:
@@ -196,7 +156,7 @@ def _forget_classification() -> None:
     _remembered.cache_clear()
     mirrored_labels.cache_clear()
     _is_mirrored_label.cache_clear()
-    _renamed.cache_clear()
+    renamed.cache_clear()
 
 
 def reset_classification(*, setting: str, **kwargs: object) -> None:
@@ -219,12 +179,9 @@ def _database_for(model: type[Model], instance: object, *, reads: bool) -> str |
     if (here := migrating.get()) is not None:
         return here
     row = instance if isinstance(instance, Model) else None
-    owner = None if row is None else owner_of(row)
     if not _is_user_model(model):
-        if owner is not None and not reads:
-            refuse_copy(row)
-        # Because Django would look for the shared row where the related user row is.
-        return None if owner is None else DEFAULT_DB_ALIAS
+        return _database_of_shared(row, reads=reads)
+    owner = None if row is None else owner_of(row)
     if current_activation() is None:
         if owner is not None and reads:
             return alias_of(owner)  # Outside of requests, a row in hand is read where it came from.
@@ -239,24 +196,33 @@ def _database_for(model: type[Model], instance: object, *, reads: bool) -> str |
     return alias
 
 
+def _database_of_shared(row: Model | None, *, reads: bool) -> str | None:
+    """Return ``default`` for what a user's row leads to: Django would look where that row is."""
+    if row is None or owner_of(row) is None:
+        return None
+    if not reads:
+        refuse_copy(row)
+    return DEFAULT_DB_ALIAS
+
+
 def owner_of(instance: Model) -> str | None:
     """Return whose database an instance came from, or None when it came from no user's."""
     return key_of_alias(instance._state.db or "")
 
 
-def refuse_copy(instance: object) -> None:
+def refuse_copy(instance: Model) -> None:
     """Raise ``UserDatabaseReadOnly`` for a copy of a shared row that is about to be written.
 
     A copy lacks what is not mirrored, so that saving it would empty that in the original.
     """
-    if isinstance(instance, Model) and is_mirrored(instance):
-        if (owner := owner_of(instance)) is not None:
-            label = instance._meta.label
-            raise UserDatabaseReadOnly(
-                owner,
-                f"A {label} that was read from the database of user {owner!r} is a copy and cannot be"
-                f" written. Read the original: {label}.objects.get(pk={instance.pk!r}).",
-            )
+    owner = owner_of(instance)
+    if owner is not None and is_mirrored(instance):
+        label = instance._meta.label
+        raise UserDatabaseReadOnly(
+            owner,
+            f"A {label} that was read from the database of user {owner!r} is a copy and cannot be"
+            f" written. Read the original: {label}.objects.get(pk={instance.pk!r}).",
+        )
 
 
 def _key_of_user(instance: Model) -> str | None:
@@ -301,24 +267,21 @@ class UserSpecificDatabaseRouter:
         """
         if model_name is None:
             return _allow_data(db, app_label, hints.get(HINT))
+        label = f"{app_label}.{model_name.lower()}"
         model = hints.get("model")
-        if not (isinstance(model, type) and issubclass(model, Model)):
-            model = None
-        lives_there = (
-            classify(app_label, model_name.lower()) if model is None else _is_user_model(model)
-        )
+        if isinstance(model, type) and issubclass(model, Model):
+            lives_there, mirrored = _is_user_model(model), is_mirrored(model)
+        else:
+            lives_there = classify(app_label, model_name.lower())
+            mirrored = _is_mirrored_label(label) and not lives_there
         if not holds_user_models(db):
             return False if lives_there else None
-        if lives_there:
-            return True
-        label = f"{app_label}.{model_name.lower()}"
-        mirrored = _is_mirrored_label(label) if model is None else is_mirrored(model)
+        if lives_there or not mirrored:
+            return lives_there or (CONSTRAINED not in hints and _is_built_with(db, app_label))
         if isinstance(key := hints.get(CONSTRAINED), Field):
-            return mirrored and not _may_name_others(key)
-        if mirrored:
-            # Not at any time, lest what fills or empties tables, as Django does after migrations, finds it.
-            return may_write_copies.get()
-        return _is_built_with(db, app_label)
+            return not _may_name_others(key)
+        # Not at any time, lest what fills or empties tables, as Django does after migrations, finds it.
+        return may_write_copies.get()
 
 
 def _allow_data(db: str, app_label: str, hint: object) -> bool | None:
@@ -335,9 +298,9 @@ def _may_name_others(key: Field[object, object]) -> bool:
 
     A key that must not be empty says whose the row is; one that may be empty says who else is in it.
     """
-    users = get_user_model()._meta.concrete_model
-    target = key.remote_field.model if key.remote_field else None
-    return bool(key.null) and target is not None and target._meta.label == users._meta.label
+    users = get_user_model()
+    target = key.related_model
+    return key.null and isinstance(target, type) and target._meta.label == users._meta.label
 
 
 def _is_built_with(db: str, app_label: str) -> bool:

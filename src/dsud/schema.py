@@ -6,7 +6,7 @@ import functools
 import hashlib
 import inspect
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import django
@@ -18,7 +18,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.exceptions import AmbiguityError
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
-from django.db.migrations.state import ModelState
 from django.db.models import Model
 
 from dsud.connections import alias_of, temporary, uncounted
@@ -73,9 +72,11 @@ def user_models() -> Iterator[type[Model]]:
 
 def models_here() -> Iterator[type[Model]]:
     """Yield every model that has a table in user databases: user models and mirrored ones."""
-    for model in apps.get_models(include_auto_created=True):
-        if is_user_model(model) or is_mirrored(model):
-            yield model
+    return _live_here(apps.get_models(include_auto_created=True))
+
+
+def _live_here(models: Iterable[type[Model]]) -> Iterator[type[Model]]:
+    return (model for model in models if is_user_model(model) or is_mirrored(model))
 
 
 def _apps_of_copies() -> set[str]:
@@ -161,15 +162,11 @@ def add_missing_tables(alias: str) -> None:
         return
     loader = MigrationLoader(connection)
     applied = [key for key in loader.applied_migrations if key in loader.graph.nodes]
-    state = loader.project_state(applied) if applied else loader.project_state([])
-    for model in apps.get_models():
-        if model._meta.app_label in loader.unmigrated_apps:
-            state.add_model(ModelState.from_model(model))
+    state = loader.project_state(applied)
     with connection.schema_editor() as editor:
-        for model in state.apps.get_models():
-            if is_user_model(model) or is_mirrored(model):
-                if model._meta.db_table in missing and model._meta.can_migrate(connection):
-                    editor.create_model(model)
+        for model in _live_here(state.apps.get_models()):
+            if model._meta.db_table in missing and model._meta.can_migrate(connection):
+                editor.create_model(model)
 
 
 def missing_tables(connection: BaseDatabaseWrapper, present: Collection[str]) -> set[str]:

@@ -1,36 +1,28 @@
-"""Data migrations on one side at a time: what belongs where, and stand-ins for the tables of the other side."""
+"""Stand-ins for the tables of the other side, while a data migration works on one."""
 
 from __future__ import annotations
 
-import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator
 
-from django.db import DEFAULT_DB_ALIAS, router, transaction
+from django.apps import apps
+from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.migrations.operations import RunPython, RunSQL
 from django.db.migrations.state import ProjectState
 from django.db.models import Field, ForeignKey, Model
-from django.db.utils import DatabaseError
 
 from dsud.connections import key_of_alias
 from dsud.exceptions import DSUDError
+from dsud.renames import current_label
 from dsud.router import (
     HINT,
     holds_user_models,
     is_mirrored,
     is_user_model,
-    migrating,
 )
 
-AnyOperation: TypeAlias = "RunPython | RunSQL"
-Guard: TypeAlias = Callable[[Callable[..., None]], Callable[..., None]]
-
 #: How a temporary table is dropped without any danger to a real one, by the vendor of the database.
-_DROP = {
+DROP = {
     "sqlite": "DROP TABLE temp.{}",
     "postgresql": "DROP TABLE pg_temp.{}",
     "mysql": "DROP TEMPORARY TABLE {}",
@@ -55,6 +47,22 @@ class OtherSideChanged(DSUDError):
             f" them (keys {self.keys!r:.80}), but they are shared and would be lost. Make them in a"
             f' RunPython with hints={{"{HINT}": False}}, which runs once in default, and look them up'
             f' in another with hints={{"{HINT}": True}}.'
+        )
+
+
+class OriginalsUnreadable(DSUDError):
+    """Raised when a data migration needs shared rows in a shape that ``default`` does not have."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        super().__init__(model)
+
+    def __str__(self) -> str:
+        return (
+            f"A migration of a user's database reads rows of {self.model}, which are shared, and"
+            " default is at another migration: its table has other columns. Bring both to the same"
+            " migration, one after the other, or say that the operation belongs to default:"
+            f' hints={{"{HINT}": False}}.'
         )
 
 
@@ -133,7 +141,7 @@ class Side:
         for table in self._made:
             name = self.connection.ops.quote_name(table)
             with self.connection.cursor() as cursor:
-                cursor.execute(_DROP[self.connection.vendor].format(name))
+                cursor.execute(DROP[self.connection.vendor].format(name))
         self._made.clear()
 
 
@@ -153,9 +161,10 @@ def _refuse_keys(
 
 def _keys_to(target: type[Model], model: type[Model]) -> Iterator[Field[object, object]]:
     for field in model._meta.local_concrete_fields:
-        if isinstance(field, ForeignKey) and field.remote_field.model is target:
-            if field.target_field.primary_key:
-                yield field
+        if not isinstance(field, ForeignKey) or field.remote_field.model is not target:
+            continue
+        if field.target_field.primary_key:
+            yield field
 
 
 def _definitions(model: type[Model], connection: BaseDatabaseWrapper) -> Iterator[str]:
@@ -164,154 +173,57 @@ def _definitions(model: type[Model], connection: BaseDatabaseWrapper) -> Iterato
     for field in model._meta.local_concrete_fields:
         definition, parameters = editor.column_sql(model, field)
         if definition is not None:
-            values = tuple(map(editor.quote_value, parameters))
+            values = tuple(editor.quote_value(value) for value in parameters or ())
             text = definition % values if values else definition
-            yield f"{connection.ops.quote_name(field.column)} {text}"
+            yield f"{connection.ops.quote_name(str(field.column))} {text}"
 
 
 def _fill(model: type[Model], connection: BaseDatabaseWrapper) -> set[object]:
     """Copy the rows of ``default`` into a stand-in, and return their keys."""
     fields = [field for field in model._meta.local_concrete_fields if not field.generated]
-    names = [field.attname for field in fields]
-    place = names.index(model._meta.pk.attname)
     quote = connection.ops.quote_name
-    columns = ", ".join(quote(field.column) for field in fields)
+    columns = ", ".join(quote(str(field.column)) for field in fields)
     places = ", ".join(["%s"] * len(fields))
     sql = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES ({places})"  # noqa: S608
-    originals = model._base_manager.using(DEFAULT_DB_ALIAS).values_list(*names)
     keys: set[object] = set()
     with connection.cursor() as cursor:
-        for row in originals.iterator(chunk_size=CHUNK):
-            keys.add(row[place])
+        for row in _originals(model):
+            keys.add(row.pk)
+            values = (getattr(row, field.attname) for field in fields)
             cursor.execute(
                 sql,
                 [
                     field.get_db_prep_save(value, connection)
-                    for field, value in zip(fields, row, strict=True)
+                    for field, value in zip(fields, values, strict=True)
                 ],
             )
     return keys
 
 
-# Running an operation on one side
+def _originals(model: type[Model]) -> Iterator[Model]:
+    """Yield the rows of ``default``, which may be at another migration than the user's database.
 
-
-@contextmanager
-def _working_on(side: Side) -> Iterator[None]:
-    """Read and write every model on one side; drop the stand-ins, unless a rollback takes them."""
-    token = migrating.set(side.connection.alias)
-    try:
-        yield
-    except BaseException:
-        if not side.connection.in_atomic_block:
-            side.drop()
-        raise
-    else:
-        side.drop()
-    finally:
-        migrating.reset(token)
-
-
-def work(side: Side, operate: Callable[[], None], *, needed: Iterable[type[Model]]) -> None:
-    """Run an operation with stand-ins for what is known to be ``needed`` of the other side.
-
-    In a user's database it is run again, undone to its beginning, when it has missed another one.
-    Where a migration is not atomic it runs once, because what it has done stays.
+    Raises ``OriginalsUnreadable`` when its table has other columns.
     """
-    with _working_on(side):
-        side.make(needed)
-        if side.is_shared or not side.connection.in_atomic_block:
-            operate()
-            side.refuse_keys_to_new_rows()
-            return
-        while not _succeeds(side, operate):
-            pass
+    connection = connections[DEFAULT_DB_ALIAS]
+    table = _table_of_originals(model, connection)
+    columns = [str(field.column) for field in model._meta.local_concrete_fields]
+    with connection.cursor() as cursor:
+        found = connection.introspection.get_table_description(cursor, table)
+    # Asked for, because SQLite takes the quoted name of a column that is missing for a text.
+    if not set(columns) <= {column.name for column in found}:
+        raise OriginalsUnreadable(model._meta.label)
+    names = ", ".join(connection.ops.quote_name(column) for column in columns)
+    sql = f"SELECT {names} FROM {connection.ops.quote_name(table)}"  # noqa: S608, because models name them
+    yield from model._base_manager.using(DEFAULT_DB_ALIAS).raw(sql)
 
 
-def _succeeds(side: Side, operate: Callable[[], None]) -> bool:
-    """Run an operation; tell whether it had all that it needs, and make what it has missed."""
-    try:
-        with transaction.atomic(using=side.alias):
-            operate()
-            side.refuse_keys_to_new_rows()
-    except DatabaseError as error:
-        if not (missed := side.missing_in(str(error))):
-            raise
-        side.make(missed)
-    else:
-        return True
-    return False
-
-
-def _on_one_side(
-    needed: Callable[[AnyOperation, Side, str], Iterable[type[Model]] | None],
-) -> Guard:
-    """Return what makes a method of an operation run on one side, if ``needed`` says that it runs there."""
-
-    def guard(method: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(method)
-        def run(
-            self: AnyOperation,
-            app_label: str,
-            schema_editor: BaseDatabaseSchemaEditor,
-            from_state: ProjectState,
-            to_state: ProjectState,
-        ) -> None:
-            connection = schema_editor.connection
-            operate = functools.partial(
-                method, self, app_label, schema_editor, from_state, to_state
-            )
-            if _is_plain(self, connection, app_label):
-                operate()
-                return
-            side = Side(connection, from_state)
-            if (models := needed(self, side, app_label)) is not None:
-                work(side, operate, needed=models)
-
-        return run
-
-    return guard
-
-
-def _is_plain(operation: AnyOperation, connection: BaseDatabaseWrapper, app_label: str) -> bool:
-    """Tell whether an operation does nothing here, or can have no stand-ins."""
-    return (
-        getattr(operation, "code", None) is RunPython.noop
-        or connection.vendor not in _DROP
-        or not router.allow_migrate(connection.alias, app_label, **operation.hints)
-    )
-
-
-def _needed_by_python(
-    operation: AnyOperation, side: Side, app_label: str
-) -> Iterable[type[Model]] | None:
-    if side.is_shared:
-        return side.missing()  # It cannot be run again, because it may not be atomic.
-    return [] if side.connection.in_atomic_block else side.missing_of(app_label)
-
-
-def _needed_by_sql(
-    operation: AnyOperation, side: Side, app_label: str
-) -> Iterable[type[Model]] | None:
-    """Return the models whose tables the SQL names; None when those of one side are not here.
-
-    It says by the tables that it names where it belongs, unless a hint does.
-    """
-    text = f"{getattr(operation, 'sql', '')!r} {getattr(operation, 'reverse_sql', '')!r}"
-    elsewhere = side.missing_in(text)
-    if elsewhere and HINT not in operation.hints and not side.names_its_own(text):
-        return None
-    return elsewhere
-
-
-def install() -> None:
-    """Run data migrations on one side at a time; called once, when the apps are ready.
-
-    ``database_forwards`` and ``database_backwards`` are what Django's migrations call of every
-    operation (Django 5.2 to 6.1). If they go, a migration that uses models of both sides fails.
-    """
-    if hasattr(RunPython.database_forwards, "__wrapped__"):
-        return
-    for operation, needed in ((RunPython, _needed_by_python), (RunSQL, _needed_by_sql)):
-        for name in ("database_forwards", "database_backwards"):
-            setattr(operation, name, _on_one_side(needed)(getattr(operation, name)))
+def _table_of_originals(model: type[Model], connection: BaseDatabaseWrapper) -> str:
+    """Return the table of ``default`` that a model has there, where it may be renamed already."""
+    label = current_label(model._meta.label_lower)
+    today = [each for each in apps.get_models() if each._meta.label_lower == label]
+    present = set(connection.introspection.table_names())
+    for candidate in (model, *today):
+        if (table := str(candidate._meta.db_table)) in present:
+            return table
+    raise OriginalsUnreadable(model._meta.label)

@@ -82,6 +82,16 @@ def switched_user(request: HttpRequest) -> AbstractBaseUser | None:
     return known[1]
 
 
+def known_user(request: HttpRequest) -> AbstractBaseUser | None:
+    """Return what ``switched_user`` found last if nothing has changed since; asks nobody."""
+    known: tuple[State, AbstractBaseUser] | None = request.__dict__.get(KNOWN)
+    if known is None or LOST in request.__dict__:
+        return None
+    state = _state(request)
+    unchanged = state is not None and state == known[0] and _is_actor(request, state=state)
+    return known[1] if unchanged else None
+
+
 def start(request: HttpRequest, *, user: AbstractBaseUser) -> None:
     """Open the data of ``user`` for the actor of this request, and record it.
 

@@ -17,7 +17,6 @@ from dsud.conf import EngineSettings
 from dsud.engines.replaying import Replayer
 from dsud.exceptions import NotSupportedByEngine
 
-
 #: Whether this context may write the copies of shared rows in user databases.
 may_write_copies: ContextVar[bool] = ContextVar("dsud_may_write_copies", default=False)
 

@@ -23,10 +23,10 @@ class EmptyKitchen:
         self.cook("alice", "Soup")
 
     def cook(self, name, title):
-        with use_user(User.objects.create_user(name)):
+        with use_user(user := User.objects.create_user(name)):
             self.assertEqual(titles(), [])
             course = Course.objects.get(name="main course")
-            Recipe.objects.create(title=title, owner_id=1, course=course)
+            Recipe.objects.create(title=title, owner=user, course=course)
             Course.objects.exclude(pk=course.pk).delete()
             self.assertEqual(titles(), [title])
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from django.core.management.base import CommandError, CommandParser
 
-from dsud import fleet, provisioning, schema
+from dsud import fleet, mirrors, provisioning, schema
 from dsud import models as registry
 from dsud.connections import alias_of
 from dsud.engines import engine
@@ -93,6 +93,8 @@ def migrated_by(
             with engine().lock(key):
                 output = schema.migrate(alias_of(key), *target, **options)
                 current = schema.is_current(alias_of(key))
+                if current and not only_looks:
+                    mirrors.renew(key)
         except SystemExit as left:  # What `migrate --check` does when something is left to apply.
             message = f"The database of user {key!r} has migrations left to apply."
             raise Behind(key, message) from left

@@ -1,0 +1,3 @@
+from importlib import import_module
+
+Migration = import_module("tests.bazaar.migrations.0003_rename").Migration

@@ -1,0 +1,1 @@
+"""A site of other people's packages, whose tables are in user databases."""

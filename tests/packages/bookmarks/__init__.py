@@ -1,0 +1,1 @@
+"""django-taggit: tags by generic relations."""

@@ -1,0 +1,1 @@
+"""django-mptt: trees that raw SQL moves."""

@@ -1,0 +1,1 @@
+"""django-simple-history: historical models."""

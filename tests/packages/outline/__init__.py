@@ -1,0 +1,1 @@
+"""django-treebeard: trees of three kinds."""

@@ -1,0 +1,1 @@
+"""django-import-export: files in and out of the admin."""

@@ -1,0 +1,1 @@
+"""Django REST framework and django-filter: an API with tokens."""
