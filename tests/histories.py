@@ -82,7 +82,7 @@ def plans_to(*target: str) -> replay.Plans:
 def replays(path: Path, plans: replay.Plans) -> Plan | None:
     """Migrate a file by replay."""
     with opened(path) as connection:
-        return replay.migrate(connection, plans)
+        return replay.migrate(connection, plans, plans.find(connection))
 
 
 # Comparing

@@ -1,5 +1,6 @@
 """What may be replayed and what not, and each trap that replay has met."""
 
+import dataclasses
 import shutil
 import sqlite3
 from contextlib import closing
@@ -88,7 +89,14 @@ def copy(path: Path, name: str) -> Path:
 def plan_of(path: Path, *target: str) -> plans.Plan | None:
     found = plans_to(*target)
     with opened(path) as connection:
-        return found.find(connection, found.replayer.state(connection))
+        return found.find(connection)
+
+
+def plan_in(connection: object, *, is_complete: bool = True) -> plans.Plan:
+    """Return the plan to the newest migration, as if nothing else were missing."""
+    plan = plans_to("evolution").find(connection)
+    assert plan is not None
+    return dataclasses.replace(plan, is_complete=is_complete)
 
 
 # The rule: what may be replayed
@@ -204,7 +212,7 @@ def test_rule__recording_that_fails_is_told_once_and_touches_nobody(
     with opened(start) as connection:
         for _ in range(2):
             with pytest.raises(recording.RecordingFailed) as caught:
-                replay.migrate(connection, found)
+                found.find(connection)
             assert str(caught.value) == (
                 "evolution.0003_fails fails on an empty copy of the database: OperationalError: no such"
                 " table: nowhere. Mend it and run the migration again; no database in this state was"
@@ -567,7 +575,8 @@ def test_transaction__inside_another_is_refused(history: History, start: Path) -
         transaction.atomic(using=connection.alias),
         pytest.raises(TransactionManagementError) as caught,
     ):
-        replay.migrate(connection, plans_to("evolution"))
+        found = plans_to("evolution")
+        replay.migrate(connection, found, found.find(connection))
     assert str(caught.value) == (
         "Migrations cannot be replayed inside a transaction, because SQLite cannot turn foreign keys"
         " off there. Migrate the database before the transaction."
@@ -577,7 +586,8 @@ def test_transaction__inside_another_is_refused(history: History, start: Path) -
 def test_transaction__foreign_keys_are_enforced_again(history: History, start: Path) -> None:
     history.write("0002_change", REBUILD)
     with opened(start) as connection:
-        replay.migrate(connection, plans_to("evolution"))
+        found = plans_to("evolution")
+        replay.migrate(connection, found, found.find(connection))
         with connection.cursor() as cursor:
             assert cursor.execute("PRAGMA foreign_keys").fetchone() == (1,)
 
@@ -585,11 +595,14 @@ def test_transaction__foreign_keys_are_enforced_again(history: History, start: P
 def test_stamp__comes_with_the_transaction(history: History, start: Path) -> None:
     history.write("0002_change", ADD)
     with opened(start) as connection:
-        replay.migrate(connection, plans_to("evolution"), stamp="0000000bcdef")
+        plan = plan_in(connection)
+        replay.replay(plan, connection, SQLiteReplayer(), stamp="0000000bcdef")
     assert rows(start, "PRAGMA user_version") == [(11,)]
     history.write("0003_fails", "migrations.RunSQL('UPDATE evolution_shelf SET id = 1')")
-    with opened(start) as connection, pytest.raises(IntegrityError):
-        replay.migrate(connection, plans_to("evolution"), stamp="0000000c")
+    with opened(start) as connection:
+        plan = plan_in(connection)
+        with pytest.raises(IntegrityError):
+            replay.replay(plan, connection, SQLiteReplayer(), stamp="0000000c")
     assert rows(start, "PRAGMA user_version") == [(11,)]
 
 

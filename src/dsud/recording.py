@@ -30,6 +30,7 @@ Target: TypeAlias = tuple[str, str | None]
 #: Returns the targets, for the ledger and the graph that the executor has read.
 Targets: TypeAlias = Callable[[MigrationExecutor], Sequence[Target]]
 
+
 class RecordingFailed(DSUDError):
     """Raised when a migration fails on an empty copy already; no database in that state was touched."""
 

@@ -31,11 +31,12 @@ class Plans:
         self.targets = targets
         self._plans: dict[DatabaseState, Plan | RecordingFailed | None] = {}
 
-    def find(self, connection: BaseDatabaseWrapper, state: DatabaseState) -> Plan | None:
-        """Return the plan for a database in a state, or None when only Django itself can tell it.
+    def find(self, connection: BaseDatabaseWrapper) -> Plan | None:
+        """Return the plan for a database as it is, or None when only Django itself can tell it.
 
         It is recorded once, and what fails then fails once. Raises ``RecordingFailed``.
         """
+        state = self.replayer.state(connection)
         if state not in self._plans:
             self._plans[state] = self._recorded(connection)
         plan = self._plans[state]
@@ -54,26 +55,24 @@ class Plans:
 
 
 def migrate(
-    connection: BaseDatabaseWrapper, plans: Plans, *, stamp: str | None = None
+    connection: BaseDatabaseWrapper, plans: Plans, plan: Plan | None, *, stamp: str | None = None
 ) -> Plan | None:
-    """Bring a database to the target of the plans, and return the plan that did it.
+    """Bring a database to the target of the plans by the plan for it, and return the one that did it.
 
-    ``stamp`` is noted in it with the same transaction. Raises ``RecordingFailed`` and what the
-    statements and the code of migrations raise; then nothing was changed, unless the plan is
-    ``separate`` or there is none: as Django does it, earlier migrations stay applied in this case.
+    ``stamp`` is noted in it with the same transaction when the plan is complete, else its stamp is
+    taken away. Raises what the statements and the code of migrations raise; then nothing was changed,
+    unless the plan is ``separate`` or there is none: earlier migrations then stay applied.
     """
-    plan = plans.find(connection, plans.replayer.state(connection))
     if plan is not None:
         try:
             replay(plan, connection, plans.replayer, stamp=stamp)
         except Diverged as reason:
             logger.warning("A database is migrated by Django, because: %s", reason)
-            plan = None
-    if plan is None:
-        executor = MigrationExecutor(connection)
-        executor.migrate(plans.targets(executor))
-        _stamp(connection, plans.replayer, stamp)
-    return plan
+        else:
+            return plan
+    executor = MigrationExecutor(connection)
+    executor.migrate(plans.targets(executor))
+    return None
 
 
 def replay(
@@ -83,18 +82,20 @@ def replay(
 
     Raises ``StateChanged`` when it is in another, ``Diverged`` when it comes to another than recorded.
     """
+    if not plan.is_complete and stamp is not None:
+        stamp = ""
     if plan.separate:
         _refuse_other_state(plan, connection, replayer)
         _play(plan, connection, replayer)
-        _stamp(connection, replayer, stamp)
-        return
-    with replayer.transaction(connection):
-        _refuse_other_state(plan, connection, replayer)
-        _play(plan, connection, replayer)
-        if plan.is_called and replayer.state(connection) != plan.after:
-            raise Diverged("The code of a migration has changed the schema.")
-        if stamp is not None:
-            replayer.stamp(connection, stamp)
+    if plan.parts or (stamp is not None and not replayer.has_stamp(connection, stamp)):
+        with replayer.transaction(connection):
+            if not plan.separate:
+                _refuse_other_state(plan, connection, replayer)
+                _play(plan, connection, replayer)
+            if plan.is_called and replayer.state(connection) != plan.after:
+                raise Diverged("The code of a migration has changed the schema.")
+            if stamp is not None:
+                replayer.stamp(connection, stamp)
 
 
 def _play(plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer) -> None:
@@ -107,8 +108,3 @@ def _refuse_other_state(plan: Plan, connection: BaseDatabaseWrapper, replayer: R
     if replayer.state(connection) != plan.before:
         raise StateChanged("The database was changed by somebody else. Run the migration again.")
 
-
-def _stamp(connection: BaseDatabaseWrapper, replayer: Replayer, stamp: str | None) -> None:
-    if stamp is not None:
-        with replayer.transaction(connection):
-            replayer.stamp(connection, stamp)

@@ -32,7 +32,6 @@ from dsud.plans import AnyField, Call, Check, Fresh, FreshStatement, Part, State
 KNOWN = frozenset(getattr(operations, name) for name in operations.__all__)
 
 
-
 class Tape:
     """Takes down what happens on the clone, migration by migration."""
 
@@ -138,9 +137,7 @@ def _has_fresh(params: Parameters | None) -> bool:
 def _loses_something(call: Call) -> bool:
     """Tell whether rows are gone with what is dropped, or Django knows no way back."""
     dropping = (AddField, CreateModel) if call.backwards else (RemoveField, DeleteModel)
-    return isinstance(call.operation, dropping) or not (
-        call.backwards or call.operation.reversible
-    )
+    return isinstance(call.operation, dropping) or not (call.backwards or call.operation.reversible)
 
 
 def _does_nothing(call: Call, alias: str) -> bool:

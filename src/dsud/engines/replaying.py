@@ -76,3 +76,7 @@ class Replayer(ABC):
 
         An empty fingerprint takes the note away.
         """
+
+    @abstractmethod
+    def has_stamp(self, connection: BaseDatabaseWrapper, fingerprint: str) -> bool:
+        """Tell whether a database carries this note."""

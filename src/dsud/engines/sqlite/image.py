@@ -31,6 +31,12 @@ def stamp(connection: sqlite3.Connection, fingerprint: str) -> None:
     connection.execute(f"PRAGMA user_version = {stamp_of(fingerprint)}")
 
 
+def has_stamp(connection: sqlite3.Connection, fingerprint: str) -> bool:
+    """Tell whether a database carries this note; not by its header, which lags in WAL mode."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version == stamp_of(fingerprint))
+
+
 def stamp_of(fingerprint: str) -> int:
     """Return what ``user_version`` says of a schema: 31 bits of its fingerprint, or 0 for none."""
     return int(fingerprint[:8], 16) & 0x7FFFFFFF if fingerprint else 0

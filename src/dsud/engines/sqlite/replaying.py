@@ -154,6 +154,10 @@ class SQLiteReplayer(Replayer):
         """Set ``user_version``, which is part of the transaction."""
         image.stamp(_raw(connection), fingerprint)
 
+    def has_stamp(self, connection: BaseDatabaseWrapper, fingerprint: str) -> bool:
+        """Ask for ``user_version``."""
+        return image.has_stamp(_raw(connection), fingerprint)
+
 
 def _has_ledger(raw: sqlite3.Connection) -> bool:
     return raw.execute(FIND_LEDGER).fetchone() is not None

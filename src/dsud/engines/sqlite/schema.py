@@ -11,6 +11,7 @@ from django.db import models, router
 from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteSchemaEditor
 
 from dsud.engines.base import writing_copies
+from dsud.engines.sqlite.image import stamp
 
 AnyField: TypeAlias = "models.Field[object, object]"
 
@@ -41,6 +42,9 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
         traceback: TracebackType | None,
     ) -> None:
         with self._writing:
+            if exc_type is None:
+                # Whatever schema of the code the database had, it may have another one now.
+                stamp(self.connection.connection, "")
             super().__exit__(exc_type, exc_value, traceback)
 
     def table_sql(self, model: type[models.Model]) -> tuple[str, list[object]]:
