@@ -82,7 +82,13 @@ def plans_to(*target: str) -> replay.Plans:
 def replays(path: Path, plans: replay.Plans) -> Plan | None:
     """Migrate a file by replay."""
     with opened(path) as connection:
-        return replay.migrate(connection, plans, plans.find(connection))
+        executor = MigrationExecutor(connection)
+        return replay.migrate(
+            connection,
+            plans.replayer,
+            plans.find(connection),
+            otherwise=lambda: executor.migrate(list(plans.targets(executor))),
+        )
 
 
 # Comparing

@@ -576,7 +576,7 @@ def test_transaction__inside_another_is_refused(history: History, start: Path) -
         pytest.raises(TransactionManagementError) as caught,
     ):
         found = plans_to("evolution")
-        replay.migrate(connection, found, found.find(connection))
+        replay.replay(plan_in(connection), connection, found.replayer)
     assert str(caught.value) == (
         "Migrations cannot be replayed inside a transaction, because SQLite cannot turn foreign keys"
         " off there. Migrate the database before the transaction."
@@ -587,7 +587,7 @@ def test_transaction__foreign_keys_are_enforced_again(history: History, start: P
     history.write("0002_change", REBUILD)
     with opened(start) as connection:
         found = plans_to("evolution")
-        replay.migrate(connection, found, found.find(connection))
+        replay.replay(plan_in(connection), connection, found.replayer)
         with connection.cursor() as cursor:
             assert cursor.execute("PRAGMA foreign_keys").fetchone() == (1,)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.migrations.executor import MigrationExecutor
 
 from dsud.engines.replaying import DatabaseState, Replayer
 from dsud.exceptions import DSUDError
@@ -55,23 +55,28 @@ class Plans:
 
 
 def migrate(
-    connection: BaseDatabaseWrapper, plans: Plans, plan: Plan | None, *, stamp: str | None = None
+    connection: BaseDatabaseWrapper,
+    replayer: Replayer,
+    plan: Plan | None,
+    *,
+    otherwise: Callable[[], object],
+    stamp: str | None = None,
 ) -> Plan | None:
-    """Bring a database to the target of the plans by the plan for it, and return the one that did it.
+    """Bring a database to where its plan leads, and return the plan if it was that.
 
-    ``stamp`` is noted in it with the same transaction when the plan is complete, else its stamp is
-    taken away. Raises what the statements and the code of migrations raise; then nothing was changed,
-    unless the plan is ``separate`` or there is none: earlier migrations then stay applied.
+    ``otherwise`` is called, where replay has changed nothing, when only Django itself can do it.
+    ``stamp`` is as for ``replay``. Raises what the statements and the code of migrations raise;
+    then nothing was changed, unless the plan is ``separate`` or there is none: earlier migrations
+    then stay applied.
     """
     if plan is not None:
         try:
-            replay(plan, connection, plans.replayer, stamp=stamp)
+            replay(plan, connection, replayer, stamp=stamp)
         except Diverged as reason:
             logger.warning("A database is migrated by Django, because: %s", reason)
         else:
             return plan
-    executor = MigrationExecutor(connection)
-    executor.migrate(plans.targets(executor))
+    otherwise()
     return None
 
 
@@ -80,6 +85,7 @@ def replay(
 ) -> None:
     """Play a plan on a database in the state that it was recorded for.
 
+    ``stamp`` is noted in it with the same transaction when the plan is complete; else its stamp goes.
     Raises ``StateChanged`` when it is in another, ``Diverged`` when it comes to another than recorded.
     """
     if not plan.is_complete and stamp is not None:

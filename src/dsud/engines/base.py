@@ -77,6 +77,9 @@ class BaseEngine(ABC):
     #: Called with a user's key before a cursor for their database executes or fetches; may refuse.
     before_cursor_use: ClassVar[Callable[[str], None] | None] = None
 
+    #: Can a user's database be kept as it is now, and brought back to that?
+    supports_snapshots: ClassVar[bool] = False
+
     def __init__(self, alias: str, settings: EngineSettings) -> None:
         self.alias = alias
         self.options = dict(settings.get("OPTIONS", {}))
@@ -185,6 +188,39 @@ class BaseEngine(ABC):
     def replayer(self) -> Replayer | None:
         """Return how recorded migrations are replayed, or None: Django then migrates each database."""
         return None
+
+    def has_stamp(self, user_key: str, fingerprint: str) -> bool:
+        """Tell by a glance at the user's database whether a replay has stamped it so.
+
+        Raises ``UserDatabaseUnavailable``. Where that takes more than a glance, the answer is no.
+        """
+        return False
+
+    def stage_copy(self, user_key: str) -> Staged:
+        """Copy the user's database aside as it is now, for a rehearsal; never to be published.
+
+        The caller holds ``lock(user_key)``. Raises ``NotSupportedByEngine``.
+        """
+        raise NotSupportedByEngine(self.alias, "copy a user's database aside")
+
+    def take_snapshot(self, user_key: str, name: str) -> None:
+        """Keep the user's database durably as it is now; it shares the fate of the database.
+
+        The caller holds ``lock(user_key)``. A few of the newest are kept. Names sort by age.
+        Raises ``NotSupportedByEngine``.
+        """
+        raise NotSupportedByEngine(self.alias, "take snapshots")
+
+    def restore_snapshot(self, user_key: str, name: str) -> None:
+        """Bring the user's database back to a snapshot; what was written since is gone.
+
+        The caller holds ``lock(user_key)``. Raises ``UserDatabaseUnavailable``.
+        """
+        raise NotSupportedByEngine(self.alias, "take snapshots")
+
+    def snapshots(self, user_key: str) -> Sequence[str]:
+        """Return the names of the user's snapshots, the oldest first."""
+        return ()
 
     @abstractmethod
     def is_initialized(self) -> bool:

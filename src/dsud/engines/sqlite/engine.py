@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -15,7 +15,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from dsud.conf import EngineSettings
 from dsud.engines.base import BaseEngine, Rows
 from dsud.engines.scratch import in_tests
-from dsud.engines.sqlite import checks, connection, files, image
+from dsud.engines.sqlite import checks, connection, files, image, snapshots
 from dsud.engines.sqlite.authorizer import restrict
 from dsud.engines.sqlite.paths import uri_of, user_directory
 from dsud.engines.sqlite.replaying import SQLiteReplayer
@@ -37,6 +37,7 @@ class Engine(BaseEngine):
     """SQLite files under one directory, ``LOCATION``."""
 
     backend = "dsud.engines.sqlite"
+    supports_snapshots = True
 
     def __init__(self, alias: str, settings: EngineSettings) -> None:
         super().__init__(alias, settings)
@@ -218,6 +219,51 @@ class Engine(BaseEngine):
     def replayer(self) -> SQLiteReplayer:
         """Return how recorded migrations are replayed."""
         return SQLiteReplayer()
+
+    # Snapshots
+
+    def has_stamp(self, user_key: str, fingerprint: str) -> bool:
+        """Tell whether the file carries a stamp."""
+        with self._reading(user_key) as path:
+            return snapshots.carries(path, fingerprint)
+
+    def stage_copy(self, user_key: str) -> StagedFile:
+        """Copy the user's database aside."""
+        with self._reading(user_key) as path:
+            staged = StagedFile(self, user_key)
+            try:
+                snapshots.copy(path, staged.path)
+            except BaseException:
+                staged.discard()
+                raise
+        self.staged[user_key] = staged
+        return staged
+
+    def take_snapshot(self, user_key: str, name: str) -> None:
+        """Copy the user's database beside itself."""
+        with self._reading(user_key) as path:
+            snapshots.take(path, name)
+
+    def restore_snapshot(self, user_key: str, name: str) -> None:
+        """Copy a snapshot into the user's database."""
+        with self._reading(user_key) as path:
+            snapshots.restore(path, name)
+
+    def snapshots(self, user_key: str) -> list[str]:
+        """Return the names of the user's snapshots."""
+        with self._reading(user_key) as path:
+            return snapshots.names(path)
+
+    @contextmanager
+    def _reading(self, user_key: str) -> Iterator[Path]:
+        """Find the user's file, and say in a typed error what is wrong with it."""
+        path = self._live(user_key)
+        if path is None:
+            raise self._missing(user_key)
+        try:
+            yield path
+        except (sqlite3.Error, OSError) as error:
+            raise connection.unavailable(user_key, error) from error
 
     def is_initialized(self) -> bool:
         """Tell whether the location is one that user databases were put in before."""
