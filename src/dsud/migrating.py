@@ -41,7 +41,7 @@ def targets_of(*target: str) -> Targets:
     """Return the targets that the arguments of ``migrate`` name."""
 
     def targets(executor: MigrationExecutor) -> Sequence[Target]:
-        leaves = executor.loader.graph.leaf_nodes()
+        leaves: list[Target] = executor.loader.graph.leaf_nodes()
         if not target:
             return leaves
         label, *names = target

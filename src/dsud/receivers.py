@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from django.apps import apps
 from django.core.management.sql import emit_post_migrate_signal, emit_pre_migrate_signal
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models.signals import ModelSignal, post_migrate, pre_migrate
+from django.db.models.signals import post_migrate, pre_migrate
+from django.dispatch import Signal
 
 from dsud.plans import Plan
 from dsud.router import has_user_models
@@ -33,14 +34,14 @@ def after(connection: BaseDatabaseWrapper, plan: Plan | None) -> None:
         emit_post_migrate_signal(0, False, connection.alias, apps=apps, plan=plan.migrations)
 
 
-def _is_heard(signal: ModelSignal) -> bool:
+def _is_heard(signal: Signal) -> bool:
     """Tell whether somebody listens who has something to do in user databases."""
     return any(
         module not in DJANGOS or has_user_models(DJANGOS[module]) for module in _modules_of(signal)
     )
 
 
-def _modules_of(signal: ModelSignal) -> Iterator[str]:
+def _modules_of(signal: Signal) -> Iterator[str]:
     # ``Signal.receivers`` has a receiver, or a weak reference to it, at the second place of each entry
     # (Django 5.2 to 6.1); if that changes, a test says that receivers are not called any more.
     for entry in signal.receivers:
