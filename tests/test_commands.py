@@ -16,7 +16,7 @@ from django.contrib.auth.models import User
 from django.core.management import BaseCommand, CommandError, call_command
 from django.db import connections
 
-from dsud import engines, provisioning, schema
+from dsud import engines, provisioning, retirement, schema
 from dsud.connections import alias_of
 from dsud.context import current_user_id, use_user
 from dsud.models import UserDatabase
@@ -133,7 +133,7 @@ def test_create__one_who_has_one() -> None:
 def test_create__missing_ones_are_not_made_anew() -> None:
     alice, bob = sign_up("alice", "bob")
     lose(alice)
-    provisioning.retire(str(bob.pk))
+    retirement.retire(str(bob.pk))
     UserDatabase.objects.filter(user_key=bob.pk).update(state="deleted")
     message, code = refused("create_user_db", "--all")
     assert (

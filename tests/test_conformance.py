@@ -119,6 +119,17 @@ FOUND_BY = {
         "default_and_user_commit_together",
         "two_writers_lose_nothing",
     ],
+    "GivesNoRanges": [
+        "new_databases_have_their_ranges",
+        "database_staged_for_a_test_has_its_range",
+        "rows_keep_their_keys",
+    ],
+    "OneSequence": ["other_tables_are_left_alone"],
+    "StartsOver": ["beginning_again_gives_no_key_twice"],
+    "KnowsNoNumber": ["rows_keep_their_keys", "new_databases_have_their_ranges"],
+    "DoesNotLook": ["last_key_is_told"],
+    "CannotAfterAll": ["ranges_are_refused_or_given"],
+    "GivesKeysTwice": ["migration_gives_no_key_twice", "range_survives_a_migration"],
 }
 
 

@@ -16,7 +16,7 @@ from django.db.utils import ConnectionDoesNotExist
 from django.test.utils import CaptureQueriesContext
 
 from dsud import connections as dsud_connections
-from dsud import provisioning, signals, use_user
+from dsud import provisioning, retirement, signals, use_user
 from dsud.connections import KEPT_PER_THREAD, alias_of, key_of_alias, release, temporary
 from dsud.context import user_key
 from dsud.engines import engine
@@ -257,7 +257,7 @@ def test_connect__database_that_is_made_in_an_open_transaction_loses_no_slot(set
 def test_settings__name_the_file_that_is_open() -> None:
     (alice,) = people(1)
     connection = connection_of(alice)
-    provisioning.retire(user_key(alice))
+    retirement.retire(user_key(alice))
     provisioning.provision(user_key(alice), lost=True)
     assert in_thread(lambda: texts(alice)) == []
     assert texts(alice) == []

@@ -9,7 +9,8 @@ import pytest_django
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.db import IntegrityError, connections, models
+from django.db import IntegrityError, connections, migrations, models
+from django.db.migrations.state import ProjectState
 from django.test.utils import isolate_apps
 
 from dsud.connections import alias_of
@@ -129,6 +130,59 @@ def test_editor__leaves_the_fields_as_they_were(
     assert extra.db_constraint
     assert 'ADD COLUMN "extra_id" integer NULL' in "".join(editor.collected_sql)
     assert "REFERENCES" not in "".join(editor.collected_sql)
+
+
+@pytest.mark.parametrize("db_table", ["notes_shelf_tags", "notes_shelf_labels"])
+def test_rebuild__of_a_many_to_many_table_gives_no_key_twice(
+    location: object, transactional_db: None, alice: User, db_table: str
+) -> None:
+    class Initial(migrations.Migration):
+        operations = [
+            migrations.CreateModel("Label", [("id", models.BigAutoField(primary_key=True))]),
+            migrations.CreateModel(
+                "Shelf",
+                [
+                    ("id", models.BigAutoField(primary_key=True)),
+                    ("tags", models.ManyToManyField("notes.Label")),
+                ],
+            ),
+        ]
+
+    class Altered(migrations.Migration):
+        field = models.ManyToManyField("notes.Label", db_table=db_table, related_name="+")
+        operations = [migrations.AlterField("Shelf", "tags", field)]
+
+    connection = connections[alias_of(str(alice.pk))]
+    state = ProjectState()
+    with use_user(alice):
+        with connection.schema_editor() as editor:
+            state = Initial("0001", "notes").apply(state, editor)
+        models_of = state.apps.get_model
+        shelf = models_of("notes", "Shelf").objects.create()
+        label = models_of("notes", "Label").objects.create()
+        for _ in range(3):
+            shelf.tags.set([label])
+            shelf.tags.clear()
+        with connection.schema_editor() as editor:
+            state = Altered("0002", "notes").apply(state, editor)
+        through = state.apps.get_model("notes", "Shelf").tags.through
+        assert through._meta.db_table == db_table
+        assert through.objects.create(shelf_id=shelf.pk, label_id=label.pk).pk == 4
+
+
+def test_rebuild__twice_gives_no_key_twice(
+    location: object, transactional_db: None, alice: User
+) -> None:
+    """One that failed outside of a transaction has left the old key under the new table's name."""
+    connection = connections[alias_of(str(alice.pk))]
+    with use_user(alice):
+        for _ in range(3):
+            Note.objects.create(text="x").delete()
+        with connection.cursor() as cursor:
+            cursor.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('new__notes_note', 1)")
+        with connection.schema_editor() as editor:
+            editor._remake_table(Note)
+        assert Note.objects.create(text="y").pk == 4
 
 
 def test_default__keeps_its_constraints(alice: User) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from django.contrib.auth.models import User
 
-from dsud import engines, fleet, provisioning
+from dsud import engines, fleet, retirement
 from dsud.fleet import selection
 from dsud.models import UserDatabase
 
@@ -27,7 +27,7 @@ def test_keys__registered_first_then_files_that_are_not() -> None:
 def test_keys__those_to_be_made_and_those_deleted_are_left_out() -> None:
     made, waiting, gone, unregistered = sign_up("made", "waiting", "gone", "unregistered")
     for user in (waiting, gone):
-        provisioning.retire(str(user.pk))
+        retirement.retire(str(user.pk))
     UserDatabase.objects.filter(user_key__in=[waiting.pk, unregistered.pk]).update(state="pending")
     UserDatabase.objects.filter(user_key=gone.pk).update(state="deleted")
     # One whose maker was killed before it was registered is there, too.

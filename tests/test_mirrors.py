@@ -157,11 +157,13 @@ def test_key__to_another_user_is_refused_before_the_sql(ann: User, ben: User) ->
 
 
 def test_key__is_constrained_to_the_copy(ann: User, ben: User) -> None:
-    with use_user(ann), pytest.raises(DatabaseError, match="FOREIGN KEY constraint failed"):
-        with connections[alias_of(str(ann.pk))].cursor() as cursor:
-            cursor.execute(
-                "INSERT INTO library_loan (book_id, reader_id) VALUES (1, %s)", [ben.pk]
-            )
+    sql = "INSERT INTO library_loan (book_id, reader_id) VALUES (1, %s)"
+    with (
+        use_user(ann),
+        pytest.raises(DatabaseError, match="FOREIGN KEY constraint failed"),
+        connections[alias_of(str(ann.pk))].cursor() as cursor,
+    ):
+        cursor.execute(sql, [ben.pk])
 
 
 # Read only
@@ -221,7 +223,10 @@ def test_write__by_sql_is_denied_by_sqlite(ann: User) -> None:
         "DELETE FROM auth_user",
         "INSERT INTO django_content_type (app_label, model) VALUES ('x', 'y')",
     ):
-        with connections[alias].cursor() as cursor, pytest.raises(DatabaseError, match="not authorized"):
+        with (
+            connections[alias].cursor() as cursor,
+            pytest.raises(DatabaseError, match="not authorized"),
+        ):
             cursor.execute(sql)
     with connections[alias].cursor() as cursor, writing_copies():
         cursor.execute("UPDATE auth_user SET email = email")

@@ -15,7 +15,7 @@ from django.db import OperationalError, connections, transaction
 from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
 
-from dsud import engines, provisioning
+from dsud import engines, provisioning, retirement
 from dsud.connections import alias_of
 from dsud.context import use_user
 from dsud.engines.sqlite import files
@@ -284,7 +284,7 @@ def test_missing__lost_mount_makes_nothing(
 def test_missing__deleted_database_is_not_made_at_first_use(location: Path) -> None:
     user = sign_up()
     UserDatabase.objects.update(state="deleted")
-    provisioning.retire(str(user.pk))
+    retirement.retire(str(user.pk))
     with pytest.raises(UserDatabaseDoesNotExist) as caught:
         texts(user)
     assert str(caught.value) == (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 
 from django.apps import AppConfig, apps
 from django.conf import settings
@@ -21,15 +22,19 @@ from dsud import switch
 from dsud.conf import FIRST_USE, SIGN_UP, conf
 from dsud.connections import ALIAS_PREFIX
 from dsud.engines import engine
+from dsud.engines.base import DISTINCT_KEYS
 from dsud.engines.sqlite.checks import may_lose_commits
 from dsud.exceptions import InvalidEngine
+from dsud.key_ranges import has_wide_keys
 from dsud.middleware import DatabaseSwitchMiddleware
+from dsud.model_checks import check_crossing, check_mirrors
 from dsud.router import (
     APP_ATTRIBUTE,
     TEMPLATE_ALIAS,
     UserSpecificDatabaseRouter,
     is_user_model,
 )
+from dsud.schema import user_models
 
 MIDDLEWARE = "dsud.middleware.DatabaseSwitchMiddleware"
 ROUTER = "dsud.router.UserSpecificDatabaseRouter"
@@ -43,7 +48,10 @@ def register_checks() -> None:
     for check in (check_middleware, check_router, check_settings):
         register(check, Tags.compatibility)
     register(check_models, Tags.models)
+    register(check_crossing, Tags.models)
+    register(check_mirrors, Tags.models)
     register(check_engine, Tags.files)
+    register(check_distinct_keys, Tags.models)
     register(check_urls, Tags.urls)
     register(check_sqlite_version, Tags.security, deploy=True)
 
@@ -195,8 +203,8 @@ def _check_model(model: type[Model]) -> Iterator[CheckMessage]:
 def _check_generic_relations(model: type[Model]) -> Iterator[CheckMessage]:
     # Generic relations are the private fields with a related model; contenttypes need not be installed.
     for field in model._meta.private_fields:
-        target = field.remote_field and field.related_model
-        if isinstance(target, type) and not is_user_model(target):
+        target = field.related_model if field.remote_field else None
+        if isinstance(target, type) and issubclass(target, Model) and not is_user_model(target):
             shared = target._meta
             named = f'Add "{shared.app_label}" to DSUD_APPS'
             yield Error(
@@ -279,6 +287,29 @@ def check_engine(**kwargs: object) -> list[CheckMessage]:
             'Set USER_DATABASES = {"default": {"ENGINE": "dsud.engines.sqlite", "LOCATION": ...}}.'
         )
         return [Error(str(error), hint=hint, id="dsud.E013")]
+
+
+def check_distinct_keys(**kwargs: object) -> Iterator[CheckMessage]:
+    """Look for what cannot have keys of a range, if each user database shall have one."""
+    if not conf.DSUD_DISTINCT_KEYS:
+        return
+    with suppress(InvalidEngine):  # Which is an error of its own.
+        if not engine().supports_distinct_keys:
+            yield Error(
+                "DSUD_DISTINCT_KEYS is set, but the engine of"
+                f" USER_DATABASES[{engine().alias!r}] cannot {DISTINCT_KEYS}.",
+                hint="Remove DSUD_DISTINCT_KEYS, or choose another engine.",
+                id="dsud.E022",
+            )
+    for model in user_models():
+        if model._meta.auto_field is not None and not has_wide_keys(model._meta):
+            yield CheckWarning(
+                f"The primary keys of {model._meta.label} are too small to differ between users.",
+                hint='Set DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField", or give the model'
+                " id = models.BigAutoField(primary_key=True), and run `manage.py makemigrations`.",
+                obj=model,
+                id="dsud.W006",
+            )
 
 
 def check_urls(**kwargs: object) -> Iterator[CheckMessage]:

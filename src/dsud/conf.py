@@ -79,6 +79,9 @@ class Conf:
     #: When a user database is made: at "sign_up" (on commit), at "first_use", or both.
     DSUD_PROVISION = Setting[Sequence[str]](lambda: (SIGN_UP, FIRST_USE))
 
+    #: Whether primary keys of different users never collide; for models with a BigAutoField.
+    DSUD_DISTINCT_KEYS = Setting[bool](lambda: False)
+
     #: How many user databases one process keeps open; default: from the limit of open files.
     DSUD_MAX_OPEN = Setting[int | None](lambda: None)
 

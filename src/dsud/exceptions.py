@@ -111,6 +111,14 @@ class UserDatabaseReadOnly(UserDatabaseError):
     """Raised when something would be written that a user's database only holds a copy of."""
 
 
+class UserRowsUnavailable(UserDatabaseUnavailable):
+    """Raised when a user is to be deleted whose rows cannot be shown to those who listen for them."""
+
+
+class KeyRangesExhausted(UserDatabaseError):
+    """Raised when no range of primary keys is left for another user database."""
+
+
 class FleetFailed(DSUDError):
     """Raised when some databases of the fleet failed; ``failures`` has each user's cause."""
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from django.contrib.auth import get_user_model
 from django.db import DEFAULT_DB_ALIAS, transaction
 from django.db.models import Model
-from django.db.models.signals import post_delete, post_save, pre_save
+from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from dsud import models as registry
 from dsud import provisioning, schema, transactions
@@ -17,6 +17,10 @@ from dsud.conf import FIRST_USE, SIGN_UP, conf
 from dsud.context import user_key
 from dsud.engines import engine
 from dsud.models import UserDatabase
+from dsud.receivers import giving_up_rows, tell_of_rows
+from dsud.retirement import retire
+
+__all__ = ["giving_up_rows"]
 
 logger = logging.getLogger("dsud")
 
@@ -34,6 +38,7 @@ def connect(model: type[Model]) -> None:
     """
     post_save.connect(expect_database, sender=model)
     if model._meta.concrete_model is get_user_model()._meta.concrete_model:
+        pre_delete.connect(tell_of_rows, sender=model)
         post_delete.connect(delete_with_user, sender=model)
     else:
         pre_save.connect(notice_extension, sender=model)
@@ -111,7 +116,7 @@ def _part_from_earlier_user(key: str, *, deleted: bool) -> None:
         provisioning.replace_at_commit(key)
     else:
         # At once, lest the process is killed after the commit and leaves it to the new user.
-        provisioning.retire(key)
+        retire(key)
 
 
 def _on_commit(function: Callable[[str], None], key: str) -> None:
@@ -136,7 +141,7 @@ def expect_database_of_loaded_user(key: str) -> None:
     state = registry.state_of(key)
     if state is None and engine().exists(key):
         logger.warning("A user was loaded whose database is not registered; it goes to the trash.")
-        provisioning.retire(key)
+        retire(key)
     if state in (None, State.PENDING) and SIGN_UP in conf.DSUD_PROVISION:
         provisioning.provide_after_sign_up(key)
 
@@ -161,4 +166,4 @@ def delete(key: str) -> None:
 
     Its path is not used again. It stays when it is a new user's already, who has the same key.
     """
-    provisioning.retire(key, unless_expected=True)
+    retire(key, unless_expected=True)

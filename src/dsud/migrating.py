@@ -12,7 +12,7 @@ from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
-from dsud import mirrors, provisioning, receivers, replay, schema
+from dsud import key_ranges, migration_signals, mirrors, provisioning, replay, schema
 from dsud.connections import alias_of, release
 from dsud.engines import engine
 from dsud.leases import Force
@@ -118,6 +118,7 @@ class Migrator:
         with self._way_back(key) if has_snapshot else nullcontext():
             did = self._play(connection, plan)
             is_current = schema.is_current(connection.alias) if did is None else did.is_complete
+            key_ranges.seed(key)  # Because there may be new tables.
         if is_current:
             mirrors.renew(key)
         return Done(_steps(plan), "Django" if did is None else did.kind, is_current, has_snapshot)
@@ -132,11 +133,11 @@ class Migrator:
         if replayer is None or plan is None:
             by_django()
             return None
-        receivers.before(connection, plan)
+        migration_signals.before(connection, plan)
         stamp = schema.fingerprint()
         did = replay.migrate(connection, replayer, plan, otherwise=by_django, stamp=stamp)
         if did is not None:
-            receivers.after(connection, did)
+            migration_signals.after(connection, did)
         return did
 
     def _stamp(self, connection: BaseDatabaseWrapper, plan: Plan) -> None:

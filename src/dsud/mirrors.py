@@ -59,7 +59,7 @@ def copied_tables() -> frozenset[str]:
 
 
 @functools.cache
-def _left_empty(model: type[Model]) -> frozenset[str]:
+def left_empty(model: type[Model]) -> frozenset[str]:
     """Return the names of the fields of a model that its copies lack."""
     own = set()
     for name in conf.DSUD_UNMIRRORED_FIELDS:
@@ -72,8 +72,10 @@ def _left_empty(model: type[Model]) -> frozenset[str]:
 def forget_models(*, setting: str, **kwargs: object) -> None:
     """Look anew which models are mirrored after a setting that decides it has changed."""
     if setting in (*DECISIVE, "DSUD_UNMIRRORED_FIELDS"):
-        for remembered in (mirrored_models, copied_tables, _left_empty):
+        for remembered in (mirrored_models, copied_tables, left_empty):
             remembered.cache_clear()
+        if apps.ready:
+            connect()
 
 
 setting_changed.connect(forget_models, dispatch_uid="dsud.mirrors.forget_models")
@@ -90,7 +92,7 @@ def _columns(model: type[Model]) -> list[AnyField]:
 
 def _stored(model: type[Model], queryset: QuerySet[Model], connection: BaseDatabaseWrapper) -> Rows:
     """Return rows of ``default`` as a user database stores them, without what stays empty."""
-    fields, empty = _columns(model), _left_empty(model)
+    fields, empty = _columns(model), left_empty(model)
     kept = [field for field in fields if field.name not in empty]
     values = []
     for row in queryset.order_by("pk").values_list(*(field.attname for field in kept)):
@@ -190,7 +192,7 @@ def _delete_copies(model: type[Model], keys: Sequence[object], alias: str) -> No
 
 
 def connect() -> None:
-    """Follow the originals through their signals; called once, when the apps are ready."""
+    """Follow the originals through their signals: when the apps are ready, or others are mirrored."""
     for model in apps.get_models():
         if is_mirrored(model):
             uid = f"dsud.mirrors.{model._meta.label}"
@@ -214,9 +216,9 @@ def follow_original(
     **kwargs: object,
 ) -> None:
     """Bring the copies of a row up to date that was saved or deleted in ``default``."""
-    if using != DEFAULT_DB_ALIAS:
+    if using != DEFAULT_DB_ALIAS or not is_mirrored(sender):
         return
-    if update_fields is not None and set(update_fields) <= _left_empty(sender):
+    if update_fields is not None and set(update_fields) <= left_empty(sender):
         return
     if not is_of_users(cast("type[Model]", sender._meta.concrete_model)):
         _renew_everywhere_at_commit()

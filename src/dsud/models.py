@@ -42,6 +42,24 @@ class UserDatabase(models.Model):
         return self.user_key
 
 
+class UserDatabaseNumber(models.Model):
+    """The number that the keys of one user database begin with: its own for ever, the database's or not."""
+
+    user_key = models.CharField(_("user key"), max_length=255, db_index=True)
+    created = models.DateTimeField(_("created"), auto_now_add=True)
+
+    class Meta:
+        """How Django names a number; nobody is given permissions for it, because nobody edits it."""
+
+        verbose_name = _("number of a user database")
+        verbose_name_plural = _("numbers of user databases")
+        default_permissions = ()
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {self.user_key}"
+
+
 def _uncounted() -> AbstractContextManager[None]:
     return uncounted(connections[DEFAULT_DB_ALIAS])
 

@@ -7,16 +7,16 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, transaction
 from django.utils import timezone
 
-from dsud import mirrors, schema, transactions
+from dsud import key_ranges, mirrors, schema, transactions
 from dsud import models as registry
 from dsud.conf import FIRST_USE, conf
-from dsud.connections import alias_of
 from dsud.context import user_key
 from dsud.engines import engine
 from dsud.engines.base import Staged
@@ -27,7 +27,8 @@ from dsud.exceptions import (
     UserDatabaseUnavailable,
 )
 from dsud.models import UserDatabase
-from dsud.signals import user_database_deleted, user_database_provisioned
+from dsud.retirement import reopen_at_next_use, retire, take_out_of_service
+from dsud.signals import user_database_provisioned
 
 logger = logging.getLogger("dsud")
 
@@ -132,12 +133,18 @@ def provide_after_sign_up(key: str) -> None:
 
 def _make(key: str) -> bool:
     _initialize_location(key)
+    first = {} if engine().exists(key) else _first(key)  # No lock yet: it writes.
     with engine().lock(key):
         if engine().exists(key):
             return False
-        engine().stage(key, prepare(), rows=mirrors.first_rows(key)).publish()
+        engine().stage(key, prepare(), **(first or _first(key))).publish()
     _announce(key)
     return True
+
+
+def _first(key: str) -> dict[str, Any]:
+    """Return what a new database begins with beside the template."""
+    return {"rows": mirrors.first_rows(key), **key_ranges.for_new(key)}
 
 
 def prepare() -> str:
@@ -244,7 +251,7 @@ class Birth:
 def _end_birth(key: str, held: ExitStack, maker: weakref.ref[threading.Thread]) -> None:
     # The garbage collector may have come here from another thread, which has a connection of its own.
     if maker() is threading.current_thread():
-        _reopen_at_next_use(key)
+        reopen_at_next_use(key)
     held.close()
 
 
@@ -270,7 +277,7 @@ def replace_at_commit(key: str) -> None:
 
     Until then it stays in its place, because a rollback may bring its user back.
     """
-    _reopen_at_next_use(key)
+    reopen_at_next_use(key)
     with _disk_errors_typed(key):
         _stage_until_commit(key, replaces=True)
 
@@ -281,7 +288,7 @@ def _stage_until_commit(key: str, *, replaces: bool = False) -> bool:
         held.enter_context(engine().lock(key))
         if engine().exists(key) and not replaces:
             return False
-        staged = engine().stage(key, prepare(), rows=mirrors.first_rows(key))
+        staged = engine().stage(key, prepare(), **_first(key))
         held.callback(staged.discard)
         registry.write(key, state=State.PENDING, schema="", last_error="")
         birth = Birth(key, staged, held=held.pop_all(), replaces=replaces)
@@ -311,39 +318,10 @@ def stage_for_test(key: str) -> bool:
     if engine().exists(key):
         return False
     with ExitStack() as held:
-        staged = engine().stage_for_test(key, prepare(), rows=mirrors.first_rows(key))
+        staged = engine().stage_for_test(key, prepare(), **_first(key))
         held.callback(staged.discard)
         birth = Birth(key, staged, held=held.pop_all(), replaces=False)
     _births.of[key] = birth
     transactions.undo_with_block(birth.abandon)
     user_database_provisioned.send(sender=None, user_key=key)
     return True
-
-
-def _reopen_at_next_use(key: str) -> None:
-    """Have this thread part from the file it has open, because it is not the user's any more."""
-    transactions.forget(alias_of(key))
-
-
-# Out of service
-
-
-def retire(key: str, *, unless_expected: bool = False) -> None:
-    """Move a user's database to the trash if there is one.
-
-    With ``unless_expected`` it stays when the registry expects it: it is a new user's by now.
-    """
-    if not engine().exists(key):
-        return
-    with engine().lock(key):
-        if unless_expected and registry.state_of(key) in (State.PENDING, State.READY):
-            return
-        if engine().exists(key):
-            take_out_of_service(key)
-
-
-def take_out_of_service(key: str) -> None:
-    """Move a user's database to the trash; the caller holds its lock."""
-    engine().delete(key)
-    _reopen_at_next_use(key)
-    user_database_deleted.send(sender=None, user_key=key)

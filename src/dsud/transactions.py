@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import TracebackType
 from typing import TypeAlias
 
@@ -56,6 +56,8 @@ class Levels(threading.local):
         # The alias that is joining now, because BEGIN and SAVEPOINT themselves ask for cursors.
         self.joining: str | None = None
         self.leaving: str | None = None
+        #: The alias that joins none of the first so many blocks, because it is undone by itself.
+        self.apart: tuple[str, int] | None = None
 
 
 _levels = Levels()
@@ -77,7 +79,9 @@ def join(connection: BaseDatabaseWrapper) -> None:
     stack, alias = _levels.stack, connection.alias
     if not stack or alias in stack[-1].joined or alias == _levels.joining:
         return
-    if key_of_alias(alias) != active_key() and not _may_be_anybodys():
+    if _levels.apart is not None and alias == _levels.apart[0]:
+        stack = stack[_levels.apart[1] :]
+    elif key_of_alias(alias) != active_key() and not _may_be_anybodys():
         # An explicit alias stays explicit, but what a test writes ends with the test. What it writes
         # in this block is not undone with it, so that its wish to be rolled back outlives the block.
         for level in stack:
@@ -211,6 +215,28 @@ def _return_connections(level: Level) -> None:
     """Return the connections of users who joined but are not active any more."""
     if not _levels.stack and current_activation() is None and level.joined:
         release(force=Force.CURSORS)
+
+
+@contextmanager
+def undone(alias: str) -> Iterator[None]:
+    """Undo what a block does to a user's database, and have its callbacks wait for ``default``.
+
+    It joins no block around this one, so that the connection is free again when this one ends,
+    however many users one transaction is about. ``run_on_commit`` has been the list of callbacks
+    since Django 1.9; if it goes, the first deletion of a user whose rows somebody listens to fails.
+    """
+    connection = connections[alias]
+    before, _levels.apart = _levels.apart, (alias, len(_levels.stack))
+    try:
+        with Atomic(alias, True, False):
+            known = len(connection.run_on_commit)
+            yield
+            callbacks = connection.run_on_commit[known:]
+            connection.set_rollback(True)
+    finally:
+        _levels.apart = before
+    for _, callback, robust in callbacks:  # type: ignore[misc]
+        transaction.on_commit(callback, using=DEFAULT_DB_ALIAS, robust=robust)
 
 
 def forget(alias: str) -> None:

@@ -4,12 +4,13 @@ import shutil
 import threading
 from collections import defaultdict
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from itertools import filterfalse, islice
 from unittest.mock import patch
 
 from dsud.engines.sqlite import connection, engine
 from dsud.engines.sqlite.templates import Templates
-from dsud.exceptions import UserDatabaseUnavailable
+from dsud.exceptions import NotSupportedByEngine, UserDatabaseUnavailable
 from tests import flat_engine
 
 
@@ -56,8 +57,8 @@ class MakesWhenAsked(Engine):
 
 
 class PublishesOver(Engine):
-    def stage(self, user_key, fingerprint, *, rows=()):
-        made = super().stage(user_key, fingerprint, rows=rows)
+    def stage(self, user_key, fingerprint, **first):
+        made = super().stage(user_key, fingerprint, **first)
         publish = made.publish
 
         def publish_over():
@@ -74,23 +75,23 @@ class ShowsStagedToThreads(Engine):
 
 
 class ShowsStagedToAll(Engine):
-    def stage(self, user_key, fingerprint, *, rows=()):
-        made = super().stage(user_key, fingerprint, rows=rows)
+    def stage(self, user_key, fingerprint, **first):
+        made = super().stage(user_key, fingerprint, **first)
         made.publish()
         made.publish = lambda: None
         return made
 
 
 class KeepsDiscarded(Engine):
-    def stage(self, user_key, fingerprint, *, rows=()):
-        made = super().stage(user_key, fingerprint, rows=rows)
+    def stage(self, user_key, fingerprint, **first):
+        made = super().stage(user_key, fingerprint, **first)
         made.discard = lambda: None
         return made
 
 
 class DiscardsPublished(Engine):
-    def stage(self, user_key, fingerprint, *, rows=()):
-        made = super().stage(user_key, fingerprint, rows=rows)
+    def stage(self, user_key, fingerprint, **first):
+        made = super().stage(user_key, fingerprint, **first)
         discard = made.discard
 
         def discard_all():
@@ -103,15 +104,15 @@ class DiscardsPublished(Engine):
 
 
 class KeepsTestUsers(Engine):
-    def stage_for_test(self, user_key, fingerprint, *, rows=()):
-        made = self.stage(user_key, fingerprint, rows=rows)
+    def stage_for_test(self, user_key, fingerprint, **first):
+        made = self.stage(user_key, fingerprint, **first)
         made.publish()
         return made
 
 
 class BeginsEmpty(Engine):
-    def stage(self, user_key, fingerprint, *, rows=()):
-        return super().stage(user_key, fingerprint)
+    def stage(self, user_key, fingerprint, *, rows=(), **keys):
+        return super().stage(user_key, fingerprint, **keys)
 
 
 class ListsSome(Engine):
@@ -166,8 +167,8 @@ class ReusesPaths(Engine):
 
 
 class BringsBackOldRows(Engine):
-    def stage(self, user_key, fingerprint, *, rows=()):
-        made = super().stage(user_key, fingerprint, rows=rows)
+    def stage(self, user_key, fingerprint, **first):
+        made = super().stage(user_key, fingerprint, **first)
         for trash in self.location.glob("*/*/*.deleted"):
             for path in trash.iterdir():
                 shutil.copyfile(path, made.path.parent / path.name)
@@ -218,8 +219,8 @@ class BuildsEachTime(Engine):
 
 
 class ClonesUsers(Engine):
-    def stage(self, user_key, fingerprint, *, rows=()):
-        made = super().stage(user_key, fingerprint, rows=rows)
+    def stage(self, user_key, fingerprint, **first):
+        made = super().stage(user_key, fingerprint, **first)
         for key in list(self.keys())[:1]:
             shutil.copyfile(self._live(key), made.path)
         return made
@@ -330,3 +331,50 @@ class SpellsKeys(flat_engine.Engine):
 class KeepsBrokenTemplates(flat_engine.Engine):
     def build_template(self, fingerprint, migrate):
         migrate({"NAME": str(self.template(fingerprint))})
+
+
+# Primary keys
+
+
+class GivesNoRanges(Engine):
+    def stage(self, user_key, fingerprint, *, keys=None):
+        return super().stage(user_key, fingerprint)
+
+    def stage_for_test(self, user_key, fingerprint, *, keys=None):
+        return super().stage_for_test(user_key, fingerprint)
+
+    def begin_keys(self, connection, keys):
+        return keys.start
+
+
+class OneSequence(Engine):
+    def begin_keys(self, connection, keys):
+        every = [name for name in connection.introspection.table_names() if "conformance" in name]
+        return super().begin_keys(connection, replace(keys, tables=(*keys.tables, *every)))
+
+
+class StartsOver(Engine):
+    def begin_keys(self, connection, keys):
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM sqlite_sequence")
+        return super().begin_keys(connection, keys)
+
+
+class KnowsNoNumber(Engine):
+    def key_number(self, connection):
+        return None
+
+
+class DoesNotLook(Engine):
+    def begin_keys(self, connection, keys):
+        super().begin_keys(connection, keys)
+        return keys.start
+
+
+class CannotAfterAll(Engine):
+    def begin_keys(self, connection, keys):
+        raise NotSupportedByEngine(self.alias, "do it")
+
+
+class GivesKeysTwice(Engine):
+    """See ``base``."""

@@ -3,7 +3,7 @@
 from django.db.backends.sqlite3.schema import DatabaseSchemaEditor
 
 from dsud import engines
-from dsud.engines.sqlite import base
+from dsud.engines.sqlite import base, schema
 from dsud.engines.sqlite.connection import Cursor
 from dsud.leases import Force, Lease
 
@@ -27,11 +27,18 @@ class CursorThatAsksOnce(Cursor):
         return super()._turn()
 
 
+class ForgetfulEditor(schema.DatabaseSchemaEditor):
+    def _hand_on_sequence(self, **tables):
+        pass
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
     def __init__(self, settings_dict, alias):
         super().__init__(settings_dict, alias)
         if breaks("KeepsReferences"):
             self.SchemaEditorClass = DatabaseSchemaEditor
+        if breaks("GivesKeysTwice"):
+            self.SchemaEditorClass = ForgetfulEditor
 
     def _cursor(self, name=None):
         if breaks("AsksNobodyForCursors"):

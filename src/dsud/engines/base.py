@@ -14,6 +14,7 @@ from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dsud.conf import EngineSettings
+from dsud.engines.ranges import KeyRange
 from dsud.engines.replaying import Replayer
 from dsud.exceptions import NotSupportedByEngine
 
@@ -38,6 +39,10 @@ class Rows:
     table: str
     columns: Sequence[str]
     values: Sequence[Sequence[object]]
+
+
+#: What an engine cannot do that lacks ``supports_distinct_keys``.
+DISTINCT_KEYS = "take the primary keys of each user from a range of their own"
 
 
 class Staged(ABC):
@@ -79,6 +84,9 @@ class BaseEngine(ABC):
 
     #: Can a user's database be kept as it is now, and brought back to that?
     supports_snapshots: ClassVar[bool] = False
+
+    #: Can each user's database take its primary keys from a range of its own?
+    supports_distinct_keys: ClassVar[bool] = False
 
     def __init__(self, alias: str, settings: EngineSettings) -> None:
         self.alias = alias
@@ -147,20 +155,35 @@ class BaseEngine(ABC):
         """
 
     @abstractmethod
-    def stage(self, user_key: str, fingerprint: str, *, rows: Iterable[Rows] = ()) -> Staged:
+    def stage(
+        self,
+        user_key: str,
+        fingerprint: str,
+        *,
+        rows: Iterable[Rows] = (),
+        keys: KeyRange | None = None,
+    ) -> Staged:
         """Clone the template for a user, aside, and put rows in it; the caller holds ``lock(user_key)``.
 
+
+        ``keys``, only given to an engine that ``supports_distinct_keys``, is as for ``begin_keys``.
         Raises ``OSError`` when the disk cannot take it.
         """
 
     def stage_for_test(
-        self, user_key: str, fingerprint: str, *, rows: Iterable[Rows] = ()
+        self,
+        user_key: str,
+        fingerprint: str,
+        *,
+        rows: Iterable[Rows] = (),
+        keys: KeyRange | None = None,
     ) -> Staged:
         """Clone the template for a user of a test, who never publishes it but discards it soon.
 
         Nothing is locked. What the engine can do without in this case, it may leave out.
         """
-        return self.stage(user_key, fingerprint, rows=rows)
+        ranges = {} if keys is None else {"keys": keys}
+        return self.stage(user_key, fingerprint, rows=rows, **ranges)
 
     @abstractmethod
     def staged_here(self, user_key: str) -> Staged | None:
@@ -221,6 +244,21 @@ class BaseEngine(ABC):
     def snapshots(self, user_key: str) -> Sequence[str]:
         """Return the names of the user's snapshots, the oldest first."""
         return ()
+
+    def key_number(self, connection: BaseDatabaseWrapper) -> int | None:
+        """Return the number that ``begin_keys`` noted in a database, wherever it has been since.
+
+        Raises ``NotSupportedByEngine``.
+        """
+        raise NotSupportedByEngine(self.alias, DISTINCT_KEYS)
+
+    def begin_keys(self, connection: BaseDatabaseWrapper, keys: KeyRange) -> int:
+        """Have new rows get primary keys of a range, and return the last key that was given.
+
+        Rows that are there keep their keys, and no key is ever given again. Doing it once more
+        changes nothing, but for tables that are new. Raises ``NotSupportedByEngine``.
+        """
+        raise NotSupportedByEngine(self.alias, DISTINCT_KEYS)
 
     @abstractmethod
     def is_initialized(self) -> bool:

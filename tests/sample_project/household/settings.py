@@ -8,7 +8,7 @@ MIDDLEWARE = [*MIDDLEWARE, "dsud.middleware.DatabaseSwitchMiddleware"]
 DATABASE_ROUTERS = ["dsud.router.UserSpecificDatabaseRouter"]
 TEST_RUNNER = "dsud.test_runner.UserSQLiteDBManagerTestRunner"
 
-DSUD_APPS = ["recipes", "reading"]
+DSUD_APPS = ["diary", "recipes", "reading"]
 USER_SQLITE_DB_MANAGER_TEST_USER_DETAILS = [
     {"id": 1337, "username": "user_1337", "password": "secret"},
     {"id": 1338, "username": "user_1338", "password": "secret"},

@@ -14,8 +14,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dsud.conf import EngineSettings
 from dsud.engines.base import BaseEngine, Rows
+from dsud.engines.ranges import KeyRange
 from dsud.engines.scratch import in_tests
-from dsud.engines.sqlite import checks, connection, files, image, snapshots
+from dsud.engines.sqlite import checks, connection, files, image, sequences, snapshots
 from dsud.engines.sqlite.authorizer import restrict
 from dsud.engines.sqlite.paths import uri_of, user_directory
 from dsud.engines.sqlite.replaying import SQLiteReplayer
@@ -38,6 +39,7 @@ class Engine(BaseEngine):
 
     backend = "dsud.engines.sqlite"
     supports_snapshots = True
+    supports_distinct_keys = True
 
     def __init__(self, alias: str, settings: EngineSettings) -> None:
         super().__init__(alias, settings)
@@ -292,9 +294,16 @@ class Engine(BaseEngine):
         """Make the template once, among all processes."""
         self._templates.build(fingerprint, migrate)
 
-    def stage(self, user_key: str, fingerprint: str, *, rows: Iterable[Rows] = ()) -> StagedFile:
+    def stage(
+        self,
+        user_key: str,
+        fingerprint: str,
+        *,
+        rows: Iterable[Rows] = (),
+        keys: KeyRange | None = None,
+    ) -> StagedFile:
         """Clone the template for a user, aside."""
-        data = image.clone(self._templates.read(fingerprint), user_key, rows=rows)
+        data = image.clone(self._templates.read(fingerprint), user_key, rows=rows, keys=keys)
         staged = StagedFile(self, user_key)
         try:
             files.write_durably(staged.path, data)
@@ -305,16 +314,30 @@ class Engine(BaseEngine):
         return staged
 
     def stage_for_test(
-        self, user_key: str, fingerprint: str, *, rows: Iterable[Rows] = ()
+        self,
+        user_key: str,
+        fingerprint: str,
+        *,
+        rows: Iterable[Rows] = (),
+        keys: KeyRange | None = None,
     ) -> StagedInMemory:
         """Clone the template for a user of a test, in memory."""
-        staged = StagedInMemory(self, user_key, self._templates.read(fingerprint), rows=rows)
+        template = self._templates.read(fingerprint)
+        staged = StagedInMemory(self, user_key, template, rows=rows, keys=keys)
         self.staged[user_key] = staged
         return staged
 
     def staged_here(self, user_key: str) -> StagedFile | None:
         """Return what this thread has staged for a user."""
         return self.staged.get(user_key)
+
+    def key_number(self, connection: BaseDatabaseWrapper) -> int | None:
+        """Return the number of the range that a database takes its primary keys from."""
+        return sequences.number(sequences.on(connection))
+
+    def begin_keys(self, connection: BaseDatabaseWrapper, keys: KeyRange) -> int:
+        """Have new rows get primary keys of a range, and return the last key that was given."""
+        return sequences.begin(sequences.on(connection), keys)
 
     def delete(self, user_key: str) -> None:
         """Move the user's database to the trash with its sidecars."""

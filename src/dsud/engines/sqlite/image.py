@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 from dsud.engines.base import Rows
+from dsud.engines.ranges import KeyRange
+from dsud.engines.sqlite import sequences
 from dsud.engines.sqlite.paths import uri_of
 
 #: "DSUD", by which a file is known as a user database (PRAGMA application_id).
@@ -89,12 +91,19 @@ def insert(connection: sqlite3.Connection, rows: Iterable[Rows]) -> None:
         )
 
 
-def clone(template: bytes, user_key: str, *, rows: Iterable[Rows] = ()) -> bytes:
-    """Return the image of a new database: the template, its owner's key and first rows, in WAL mode."""
+def clone(
+    template: bytes, user_key: str, *, rows: Iterable[Rows] = (), keys: KeyRange | None = None
+) -> bytes:
+    """Return the image of a new database: the template, its owner's key and first rows, in WAL mode.
+
+    ``keys`` says where the primary keys of its rows begin, if not at 1.
+    """
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.deserialize(template)
         connection.execute(WRITE_IDENTITY, (user_key,))
         insert(connection, rows)
+        if keys is not None:
+            sequences.begin(sequences.on_raw(connection), keys)
         image = bytearray(connection.serialize())
     image[JOURNAL_VERSION] = WAL
     return bytes(image)

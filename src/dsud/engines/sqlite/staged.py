@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsud.engines.base import Rows, Staged
-from dsud.engines.sqlite import files
-from dsud.engines.sqlite.image import insert
+from dsud.engines.ranges import KeyRange
+from dsud.engines.sqlite import files, sequences
+from dsud.engines.sqlite.image import WRITE_IDENTITY, insert
 from dsud.engines.sqlite.paths import user_directory
 from dsud.exceptions import NotSupportedByEngine
 
@@ -58,16 +59,26 @@ class StagedInMemory(StagedFile):
     """A database for a test: no file, one connection; only its user's own files have a directory."""
 
     def __init__(
-        self, engine: Engine, user_key: str, template: bytes, *, rows: Iterable[Rows] = ()
+        self,
+        engine: Engine,
+        user_key: str,
+        template: bytes,
+        *,
+        rows: Iterable[Rows] = (),
+        keys: KeyRange | None = None,
     ) -> None:
         super().__init__(engine, user_key)
         self._template = template
         self._rows = rows
+        self._keys = keys
 
     def load(self, raw: sqlite3.Connection) -> None:
         """Fill a fresh connection to ``:memory:``, where nobody will ask whose it is."""
         raw.deserialize(self._template)
         insert(raw, self._rows)
+        if self._keys is not None:
+            raw.execute(WRITE_IDENTITY, (self.user_key,))  # Its number is noted beside it.
+            sequences.begin(sequences.on_raw(raw), self._keys)
 
     def _home(self) -> Path:
         home = super()._home()

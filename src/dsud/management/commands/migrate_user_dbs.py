@@ -11,7 +11,7 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime, parse_duration
 
-from dsud import fleet, mirrors, provisioning, rollout, schema
+from dsud import fleet, key_ranges, mirrors, provisioning, rollout, schema
 from dsud import models as registry
 from dsud.connections import alias_of
 from dsud.engines import engine
@@ -238,6 +238,8 @@ def migrated_by(
             provisioning.refuse_missing(key)
             with engine().lock(key):
                 output = schema.migrate(alias_of(key), *target, **options)
+                if not only_looks:
+                    key_ranges.seed(key)
                 current = schema.is_current(alias_of(key))
                 if current and not only_looks:
                     mirrors.renew(key)

@@ -6,6 +6,7 @@ from dsud.testing.conformance.columns import ColumnTests, ConstraintTests, Migra
 from dsud.testing.conformance.cursors import HookTests, LeaseTests
 from dsud.testing.conformance.keys import KeyTests
 from dsud.testing.conformance.places import DeletionTests, PlaceTests
+from dsud.testing.conformance.ranges import DistinctKeyTests
 from dsud.testing.conformance.staging import StagingTests
 from dsud.testing.conformance.surroundings import (
     CheckTests,
@@ -36,6 +37,7 @@ class EngineConformance(
     ColumnTests,
     ConstraintTests,
     MigrationTests,
+    DistinctKeyTests,
 ):
     """The tests of an engine: subclass it and set ``engine`` to an entry of ``USER_DATABASES``.
 
