@@ -119,8 +119,7 @@ def plan_in(connection: object, *, is_complete: bool = True) -> plans.Plan:
             "by Django's operations",
         ),
         (
-            "migrations.SeparateDatabaseAndState("
-            "[Sub('shelf', 'added', models.IntegerField(null=True))])",
+            "migrations.SeparateDatabaseAndState([Sub('shelf', 'a', models.TextField(null=True))])",
             "class Sub(migrations.AddField): pass",
             "by Django's operations",
         ),

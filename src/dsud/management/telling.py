@@ -39,7 +39,10 @@ class Telling:
         try:
             self._tally.raise_failures()
         except CommandError as error:
-            message = f"{self._stopped}\n{error}" if self._stopped else str(error)
+            message = str(error)
+            if self._stopped:
+                message = message.replace("all others", "the others of these")
+                message = f"{self._stopped}\n{message}"
             raise CommandError(message, returncode=SOME_FAILED) from error
 
     def _documents(self, outcomes: Iterator[fleet.Outcome[Done]]) -> Iterator[dict[str, object]]:
