@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,6 +22,10 @@ from dsud.recording import Target, Targets
 
 #: When a database is copied before it is changed: where there is no other way back, always, or never.
 Snapshots: TypeAlias = Literal["auto", "always", "never"]
+
+#: For how long the rows of ``default`` are taken for unchanged that all databases hold copies of;
+#: who saves one meanwhile has it renewed everywhere.
+SHARED_ROWS_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ class Migrator:
         plan = self._find_plan(connection)
         if plan is not None and not plan.parts and plan.is_complete:
             self._stamp(connection, plan)
-            mirrors.renew(key)
+            self._renew_copies(key, connection)
             return Done((), plan.kind, is_current=True)
         has_snapshot = self._wants_snapshot(plan)
         with self._way_back(key) if has_snapshot else nullcontext():
@@ -120,7 +125,7 @@ class Migrator:
             is_current = schema.is_current(connection.alias) if did is None else did.is_complete
             key_ranges.seed(key)  # Because there may be new tables.
         if is_current:
-            mirrors.renew(key)
+            self._renew_copies(key, connection)
         return Done(_steps(plan), "Django" if did is None else did.kind, is_current, has_snapshot)
 
     def _play(self, connection: BaseDatabaseWrapper, plan: Plan | None) -> Plan | None:
@@ -145,6 +150,14 @@ class Migrator:
         replayer = engine().replayer()
         if replayer is not None:
             replay.replay(plan, connection, replayer, stamp=schema.fingerprint())
+
+    def _renew_copies(self, key: str, connection: BaseDatabaseWrapper) -> None:
+        # Read once in a while for all, because all databases hold copies of the same rows.
+        read, rows = getattr(self._local, "shared", (0.0, {}))
+        if time.monotonic() - read > SHARED_ROWS_SECONDS:
+            read, rows = time.monotonic(), mirrors.shared_rows(connection)
+            self._local.shared = read, rows
+        mirrors.renew(key, shared=rows)
 
     def _wants_snapshot(self, plan: Plan | None) -> bool:
         if self.snapshots == "never" or self.on_copies or (plan is not None and not plan.parts):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
@@ -126,20 +126,77 @@ def first_rows(key: str) -> list[Rows]:
 # Renewed
 
 
-def renew(key: str) -> None:
+def shared_rows(connection: BaseDatabaseWrapper) -> dict[str, Rows]:
+    """Return by their tables the rows of which every user database holds copies of all.
+
+    For those who renew many databases, of which ``connection`` is any, one after the other.
+    """
+    models = [model for model in mirrored_models() if not is_of_users(model)]
+    return {model._meta.db_table: _rows_of(model, "", connection) for model in models}
+
+
+def renew(key: str, *, shared: Mapping[str, Rows] | None = None) -> None:
     """Bring the copies in a user's database up to date with ``default``, in one transaction.
 
-    Rows change in place, because what cascades from a row would be lost with it.
+    Rows change in place, because what cascades from a row would be lost with it. ``shared`` are those
+    of ``shared_rows``, if they were read already.
     """
     alias = alias_of(key)
     with (
         Block(Activation(key=key), releases=False),
         writing_copies(),
-        transaction.atomic(using=alias),
         uncounted(connections[alias]),
     ):
-        for model in mirrored_models():
-            _renew_table(model, _rows_of(model, key, connections[alias]), alias)
+        stale = list(_stale(key, alias, shared or {}))
+        if not stale:
+            return  # As most are, and a transaction that writes costs more than to look.
+        with transaction.atomic(using=alias):
+            for model, wanted in stale:
+                _renew_table(model, wanted, alias)
+
+
+def _stale(key: str, alias: str, shared: Mapping[str, Rows]) -> Iterator[tuple[type[Model], Rows]]:
+    for model in mirrored_models():
+        if is_of_users(model) and _is_own_row_same(model, key, alias):
+            continue
+        wanted = shared.get(model._meta.db_table) or _rows_of(model, key, connections[alias])
+        place = wanted.columns.index(str(model._meta.pk.column))
+        stored = {row[place]: tuple(row) for row in _read(wanted, alias)}
+        if len(stored) != len(wanted.values) or not all(
+            row[place] in stored and _is_same(stored[row[place]], row) for row in wanted.values
+        ):
+            yield model, wanted
+
+
+def _is_own_row_same(model: type[Model], key: str, alias: str) -> bool:
+    """Tell whether a user's own row is the same on both sides, where both store it alike."""
+    sides = connections[DEFAULT_DB_ALIAS], connections[alias]
+    if sides[0].vendor != sides[1].vendor:
+        return False
+    pk = model._meta.pk
+    sql, found = _select_own_row(model, sides[0].vendor), []
+    for side in sides:
+        with uncounted(side), side.cursor() as cursor:
+            cursor.execute(sql, [pk.get_db_prep_value(pk.to_python(key), side)])
+            found.append(cursor.fetchone())
+    return found[0] is not None and found[0] == found[1]
+
+
+@functools.cache
+def _select_own_row(model: type[Model], vendor: str) -> str:
+    quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
+    table, empty = quote(model._meta.db_table), left_empty(model)
+    names = [str(field.column) for field in _columns(model) if field.name not in empty]
+    columns = ", ".join(f"{table}.{quote(name)}" for name in names)
+    key = f"{table}.{quote(str(model._meta.pk.column))}"
+    return f"SELECT {columns} FROM {table} WHERE {key} = %s"  # noqa: S608, because models name them
+
+
+def _is_same(stored: Sequence[object], wanted: Sequence[object]) -> bool:
+    """Tell whether a row is as it should be; Django's SQLite reads times as such and writes them as texts."""
+    return all(
+        has == value or str(has) == str(value) for has, value in zip(stored, wanted, strict=True)
+    )
 
 
 def _renew_table(model: type[Model], wanted: Rows, alias: str) -> None:
@@ -148,7 +205,7 @@ def _renew_table(model: type[Model], wanted: Rows, alias: str) -> None:
     for row in wanted.values:
         if row[place] not in stored:
             _write_row(wanted, row, alias, replaces=False, place=place)
-        elif stored[row[place]] != tuple(row):
+        elif not _is_same(stored[row[place]], row):
             _write_row(wanted, row, alias, replaces=True, place=place)
     kept = {row[place] for row in wanted.values}
     if gone := [pk for pk in stored if pk not in kept]:

@@ -90,7 +90,10 @@ class Statement(Step):
 
 @dataclass(frozen=True, slots=True)
 class FreshStatement(Step):
-    """A statement with defaults that each database gets anew, as parameters or written out."""
+    """A statement with defaults that each database gets anew, as parameters or written out.
+
+    It is compiled already when none is written out.
+    """
 
     sql: str
     params: tuple[object, ...] | None
@@ -100,6 +103,9 @@ class FreshStatement(Step):
     def play(self, stage: Stage) -> None:
         """Execute it with new values."""
         sql, params, editor = self.sql, self.params, stage.editor
+        if not self.written and params is not None:
+            stage.run(sql, tuple(p.value(editor) if isinstance(p, Fresh) else p for p in params))
+            return
         for mark, fresh in self.written:
             sql = sql.replace(mark, str(editor.prepare_default(fresh.value(editor))))
         if params is not None:
@@ -115,7 +121,7 @@ class Check(Step):
 
     def play(self, stage: Stage) -> None:
         """Raise ``IntegrityError`` when a key points nowhere."""
-        stage.connection.check_constraints()
+        stage.replayer.check_constraints(stage.connection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +247,7 @@ class Plan:
         """The migrations in it, each with whether it is unapplied."""
         return [(part.migration, part.backwards) for part in self.parts if part.migration]
 
-    @property
+    @cached_property
     def is_called(self) -> bool:
         """Tell whether code of the project runs in it, which may do what was not recorded."""
         return any(part.is_called for part in self.parts)

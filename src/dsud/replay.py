@@ -94,7 +94,8 @@ def replay(
         _refuse_other_state(plan, connection, replayer)
         _play(plan, connection, replayer)
     if plan.parts or (stamp is not None and not replayer.has_stamp(connection, stamp)):
-        with replayer.transaction(connection):
+        trusted = not plan.is_called and not plan.separate
+        with replayer.transaction(connection, is_trusted=trusted):
             if not plan.separate:
                 _refuse_other_state(plan, connection, replayer)
                 _play(plan, connection, replayer)

@@ -69,6 +69,8 @@ class Tape:
         written = tuple((mark, fresh) for mark, fresh in self.marks.items() if mark in sql)
         if written or _has_fresh(params):
             fresh_params = None if params is None else tuple(params)
+            if not written:
+                sql, _ = self.replayer.compiled(sql, params)
             self.part.steps.append(FreshStatement(sql, fresh_params, written))
         else:
             self.part.steps.append(Statement(*self.replayer.compiled(sql, params)))
@@ -245,7 +247,9 @@ class LedgerThatRecords(MigrationRecorder):
         table, columns, quote = self._names()
         applied = Fresh(cast("AnyField", self.Migration._meta.get_field("applied")))
         sql = f"INSERT INTO {table} ({', '.join(map(quote, columns))}) VALUES (%s, %s, %s)"  # noqa: S608
-        self._tape.part.ledger.append(FreshStatement(sql, (app, name, applied)))
+        params = (app, name, applied)
+        compiled, _ = self._tape.replayer.compiled(sql, params)
+        self._tape.part.ledger.append(FreshStatement(compiled, params))
 
     def record_unapplied(self, app: str, name: str) -> None:
         """Remove a row."""

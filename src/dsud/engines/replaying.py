@@ -45,11 +45,18 @@ class Replayer(ABC):
         """Return the state of a database."""
 
     @abstractmethod
-    def transaction(self, connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
+    def transaction(
+        self, connection: BaseDatabaseWrapper, *, is_trusted: bool = False
+    ) -> AbstractContextManager[None]:
         """Open one durable transaction that writes, and in which constraints are not enforced.
 
-        Schema editors may be entered inside. Raises ``TransactionManagementError`` inside another.
+        Schema editors may be entered inside. What runs is recorded statements only if it ``is_trusted``;
+        the connection may then be one that refuses nothing, and is not leased again. Raises ``TransactionManagementError`` inside another.
         """
+
+    @abstractmethod
+    def check_constraints(self, connection: BaseDatabaseWrapper) -> None:
+        """Raise Django's ``IntegrityError`` when a key points nowhere."""
 
     @abstractmethod
     def compiled(self, sql: str, params: Parameters | None) -> tuple[str, Parameters]:

@@ -98,7 +98,9 @@ class SQLiteReplayer(Replayer):
         return DatabaseState(schema=schema or "", applied=frozenset(applied))
 
     @contextmanager
-    def transaction(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
+    def transaction(
+        self, connection: BaseDatabaseWrapper, *, is_trusted: bool = False
+    ) -> Iterator[None]:
         """Turn foreign keys off, which SQLite ignores inside a transaction, and begin one.
 
         Otherwise building a table anew would delete the rows that cascade from it, without an error.
@@ -108,20 +110,26 @@ class SQLiteReplayer(Replayer):
                 "Migrations cannot be replayed inside a transaction, because SQLite cannot turn"
                 " foreign keys off there. Migrate the database before the transaction."
             )
-        mode, connection.transaction_mode = connection.transaction_mode, "IMMEDIATE"  # type: ignore[attr-defined]
         raw = _raw(connection)
+        # Left on, legacy_alter_table would leave keys pointing to the table that was built anew under
+        # its old name. FULL, because the registry, on another disk perhaps, will say that it is done.
+        raw.executescript("PRAGMA legacy_alter_table = OFF; PRAGMA synchronous = FULL")
+        if is_trusted:
+            # SQLite would ask it about each column of each statement that it prepares.
+            raw.set_authorizer(None)
+        mode, connection.transaction_mode = connection.transaction_mode, "IMMEDIATE"  # type: ignore[attr-defined]
         try:
-            # Left on, it would leave keys pointing to the table that was built anew under its old name.
-            raw.execute("PRAGMA legacy_alter_table = OFF")
-            # Because the registry, on another disk perhaps, will say that it is done.
-            raw.execute("PRAGMA synchronous = FULL")
             with atomic(using=connection.alias, durable=True), writing_copies():
                 yield
         finally:
             connection.transaction_mode = mode  # type: ignore[attr-defined]
-            # Not enabled again when the file is gone; the connection is never leased again anyway.
-            if connection.connection is not None:
-                connection.enable_constraint_checking()
+            if connection.connection is raw:  # It is gone when its file is.
+                raw.execute("PRAGMA foreign_keys = ON")
+
+    def check_constraints(self, connection: BaseDatabaseWrapper) -> None:
+        """Have SQLite look first, and Django only where there is something to tell."""
+        if _raw(connection).execute("PRAGMA foreign_key_check").fetchone() is not None:
+            connection.check_constraints()
 
     def compiled(self, sql: str, params: Parameters | None) -> tuple[str, Parameters]:
         """Do to a statement what Django's cursor would do to it each time."""
