@@ -11,10 +11,10 @@ from pathlib import Path
 
 import django
 
-from benchmarks import testing
+from benchmarks import fleet, testing
 from benchmarks.figures import Report
 
-BENCHMARKS = {"tests": testing.run}
+BENCHMARKS = {"fleet": fleet.run, "tests": testing.run}
 
 
 def main() -> int:

@@ -18,10 +18,10 @@ import django
 from benchmarks import fleet_site
 
 #: Who works, on both sides.
-WORKERS = int(os.environ.get("DSUD_BENCH_WORKERS", "2"))
+WORKERS = 2
 
-#: How many databases one turn takes.
-TURN = 100
+#: How many rows the registry has when it is asked who is outdated.
+REGISTERED = 100_000
 
 
 def prepare(number: int) -> None:
@@ -38,7 +38,7 @@ def prepare(number: int) -> None:
     fingerprint = provisioning.prepare()
     engine().initialize()
     rows = [
-        f"INSERT INTO shelves_shelf{table} (name, note) VALUES (?, ?)"
+        f"INSERT INTO shelves_shelf{table} (name, note) VALUES (?, ?)"  # noqa: S608
         for table in range(1, fleet_site.TABLES + 1)
     ]
     for key in map(str, range(1, number + 1)):
@@ -56,9 +56,8 @@ def prepare(number: int) -> None:
     )
 
 
-def measure(number: int, by_django: int) -> dict[str, object]:
+def measure(number: int, by_django: int, turn_of: int) -> dict[str, object]:
     """Let each way take its turns, and return what they took for one database."""
-    from dsud import rollout
     from dsud.migrating import Migrator
 
     migrator = Migrator(run="benchmark", snapshots="never")
@@ -71,21 +70,37 @@ def measure(number: int, by_django: int) -> dict[str, object]:
     }
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     names = list(ways)
-    for start in range(0, len(keys) - 2 * TURN + 1, 2 * TURN):
+    for start in range(0, len(keys) - 2 * turn_of + 1, 2 * turn_of):
         for place, name in enumerate(names):
-            turn = keys[start + place * TURN : start + (place + 1) * TURN]
+            turn = keys[start + place * turn_of : start + (place + 1) * turn_of]
             taken[name].append(timed(ways[name], turn))
         names.reverse()
     taken["django"] = [timed(migrate_each, slow)]
-    known = time.perf_counter()
-    rollout.outdated()
     return {
         "taken": taken,
         "statements": len(statements(plan)),
-        "ledger": time.perf_counter() - known,
         "verify": timed(verify, [*slow, *keys])[0],
+        "ledger": ask_ledger(),
         "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
+
+
+def ask_ledger() -> float:
+    """Return the seconds it takes to see that nothing is to be done for many databases."""
+    from dsud import models as registry
+    from dsud import rollout, schema
+    from dsud.models import UserDatabase
+
+    current = schema.fingerprint()
+    UserDatabase.objects.update(schema=current)
+    UserDatabase.objects.bulk_create(
+        UserDatabase(user_key=f"more{key}", state="ready", schema=current)
+        for key in range(REGISTERED)
+    )
+    start = time.perf_counter()
+    if rollout.outdated() or registry.count_current(current) < REGISTERED:
+        raise RuntimeError
+    return time.perf_counter() - start
 
 
 def timed(work: Callable[[Sequence[str]], None], keys: Sequence[str]) -> tuple[float, float]:

@@ -67,9 +67,9 @@ def write(directory: Path) -> None:
     (migrations.parent / "__init__.py").touch()
     (migrations / "__init__.py").touch()
     more = {
-        1: '\n    room = models.IntegerField(default=1, db_index=True)',
-        2: '\n    label = models.CharField(max_length=20, null=True)',
-        3: '\n    size = models.IntegerField(null=True)',
+        1: "\n    room = models.IntegerField(default=1, db_index=True)",
+        2: "\n    label = models.CharField(max_length=20, null=True)",
+        3: "\n    size = models.IntegerField(null=True)",
     }
     numbers = range(1, TABLES + 1)
     models = "".join(_MODEL.format(number=each, more=more.get(each, "")) for each in numbers)
@@ -82,7 +82,9 @@ def deploy(directory: Path, *, code: bool) -> None:
     """Write the migrations that the fleet has to make, the last with code if asked."""
     migrations, before = directory / "shelves" / "migrations", "0001_initial"
     for name, operations in _STEPS.items():
-        text = operations.format(code=_CODE if code else "") if "{code}" in operations else operations
+        text = (
+            operations.format(code=_CODE if code else "") if "{code}" in operations else operations
+        )
         _write(migrations, name, text, after=before)
         before = name
 

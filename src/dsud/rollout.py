@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -27,6 +28,9 @@ State = registry.UserDatabase.State
 #: How many outcomes wait for one write to the registry, and for how many seconds.
 LEDGER_ROWS = 200
 LEDGER_SECONDS = 1.0
+
+#: How many files are looked into at the same time.
+LOOKERS = 4
 
 #: A number of databases, or a part of them.
 Share: TypeAlias = int | Fraction
@@ -90,17 +94,22 @@ def verified(keys: Iterable[str]) -> Iterator[str]:
 
     What the registry says of the others is put right.
     """
-    wanted, ledger = schema.fingerprint(), Ledger()
-    for key in keys:
-        try:
-            is_current = engine().has_stamp(key, wanted)
-        except DSUDError:
-            is_current = False  # What is wrong with it is said when it is migrated.
-        if is_current:
-            ledger.note_current(key)
-        else:
-            yield key
+    chosen, ledger = list(keys), Ledger()
+    # Threads, because it is waiting for the disk; each opens and closes a file for itself.
+    with ThreadPoolExecutor(LOOKERS) as lookers:
+        for key, is_current in zip(chosen, lookers.map(_is_stamped, chosen), strict=True):
+            if is_current:
+                ledger.note_current(key)
+            else:
+                yield key
     ledger.write()
+
+
+def _is_stamped(key: str) -> bool:
+    try:
+        return engine().has_stamp(key, schema.fingerprint())
+    except DSUDError:
+        return False  # What is wrong with it is said when it is migrated.
 
 
 # How

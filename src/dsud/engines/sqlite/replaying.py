@@ -105,15 +105,16 @@ class SQLiteReplayer(Replayer):
 
         Otherwise building a table anew would delete the rows that cascade from it, without an error.
         """
-        if connection.in_atomic_block or not connection.disable_constraint_checking():
+        raw = _raw(connection)
+        # Left on, legacy_alter_table would leave keys pointing to the table that was built anew under
+        # its old name. FULL, because the registry, on another disk perhaps, will say that it is done.
+        for pragma in ("foreign_keys = OFF", "legacy_alter_table = OFF", "synchronous = FULL"):
+            raw.execute(f"PRAGMA {pragma}")
+        if raw.in_transaction or raw.execute("PRAGMA foreign_keys").fetchone() != (0,):
             raise TransactionManagementError(
                 "Migrations cannot be replayed inside a transaction, because SQLite cannot turn"
                 " foreign keys off there. Migrate the database before the transaction."
             )
-        raw = _raw(connection)
-        # Left on, legacy_alter_table would leave keys pointing to the table that was built anew under
-        # its old name. FULL, because the registry, on another disk perhaps, will say that it is done.
-        raw.executescript("PRAGMA legacy_alter_table = OFF; PRAGMA synchronous = FULL")
         if is_trusted:
             # SQLite would ask it about each column of each statement that it prepares.
             raw.set_authorizer(None)
