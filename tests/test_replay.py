@@ -622,3 +622,30 @@ def test_migrate__irreversible(history: History, tmp_path: Path) -> None:
     history.write("0002_change", "migrations.RunSQL('SELECT 1')")
     start = made(tmp_path / "forth.db", "0002")
     assert assert_same(start, "evolution", "0001") == "failed"
+
+
+def test_migrate__what_was_squashed_and_removed_is_no_newer_code(
+    history: History, start: Path
+) -> None:
+    script(
+        start,
+        """
+        UPDATE django_migrations SET name = '0001_long_ago' WHERE app = 'evolution';
+        INSERT INTO django_migrations (app, name, applied) VALUES ('evolution', '0001_setup', 'x'),
+            ('gone', '0001_initial', 'x');
+        """,
+    )
+    history.write("0002_change", ADD)
+    assert assert_same(start, "evolution") == "SQL"
+
+
+def test_migrate__newer_code_was_here(history: History, start: Path) -> None:
+    script(
+        start,
+        "INSERT INTO django_migrations (app, name, applied) VALUES ('evolution', '0009_later', 'x')",
+    )
+    before = dump(start)
+    with opened(start) as connection, pytest.raises(recording.AheadOfCode) as caught:
+        plans_to("evolution").find(connection)
+    assert caught.value.migrations == ["evolution.0009_later"]
+    assert dump(start) == before

@@ -3,6 +3,7 @@
 import io
 import json
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -14,12 +15,17 @@ import pytest_django
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.signals import post_migrate, pre_migrate
 from django.utils import timezone
 
-from dsud import engines, migrating, rollout, schema
+from dsud import engines, migrating, provisioning, rollout, schema
 from dsud.connections import alias_of, release
+from dsud.context import use_user
 from dsud.engines.sqlite import snapshots
+from dsud.engines.sqlite.connection import unavailable
+from dsud.exceptions import UserDatabaseUnavailable
 from dsud.leases import Force
 from dsud.management import progress
 from dsud.management.commands import migrate_user_dbs
@@ -562,3 +568,147 @@ def test_migrator__can_be_sent_to_another_process(history: History) -> None:
         "never",
         True,
     )
+
+
+# Faults: each is one user's, named with cause and remedy
+
+
+def corrupt(user: User) -> None:
+    path = file_of(user)
+    close()
+    path.write_bytes(b"garbage" * 2000)
+    for sidecar in path.parent.glob("db.sqlite3-*"):
+        sidecar.unlink()
+
+
+def lose(user: User) -> None:
+    path = file_of(user)
+    close()
+    path.unlink()
+
+
+def test_fault__each_is_named_and_all_others_are_migrated(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrupted, locked, missing, strange, ahead, full, fine = sign_up(
+        "corrupted", "locked", "missing", "strange", "ahead", "full", "fine"
+    )
+    script(strange, "CREATE TABLE extra (a TEXT); INSERT INTO extra VALUES ('kept')")
+    script(
+        ahead,
+        "INSERT INTO django_migrations (app, name, applied) VALUES ('evolution', '0009_later', 'x');"
+        "ALTER TABLE evolution_shelf ADD COLUMN later TEXT",
+    )
+    script(full, "INSERT INTO evolution_shelf (name) VALUES ('x')")
+    corrupt(corrupted)
+    lose(missing)
+    full_before = dump(file_of(full))
+    deploy("0002_rebuild", "migrations.AlterField('shelf', 'name', models.TextField(unique=True)),")
+    with monkeypatch.context() as patch, closing(sqlite3.connect(file_of(locked))) as writer:
+        limit_pages(full, patch)
+        patch.setitem(engines.engine().options, "timeout", 0.2)
+        writer.execute("BEGIN IMMEDIATE")
+        message, code = refused()
+        close()
+    assert code == 1
+    lines = message.splitlines()
+    assert lines[0] == (
+        "5 user databases failed, all others are done. Mend the causes and run it again:"
+    )
+    causes = {line.split(":")[0].strip(): line.partition(": ")[2] for line in lines[1:]}
+    assert causes == {
+        str(corrupted.pk): str(unusable(corrupted)),
+        str(locked.pk): "database is locked",
+        str(missing.pk): str(provisioning.missing(str(missing.pk))),
+        str(ahead.pk): (
+            "Newer code has applied evolution.0009_later, which this code does not know. Deploy that"
+            " code, or have it migrate back first; the database was not touched."
+        ),
+        str(full.pk): "database or disk is full",
+    }
+    close()
+    assert dump(file_of(full)) == full_before
+    assert [is_current(user) for user in (strange, ahead, fine)] == [True, False, True]
+    with closing(sqlite3.connect(file_of(strange))) as raw:
+        assert raw.execute("SELECT a FROM extra").fetchall() == [("kept",)]
+    assert "later" in columns(ahead)
+    assert registered(full).last_error == "OperationalError: database or disk is full"
+
+    assert run("--user", "locked", "--user", "full") == "2 of 2 user databases migrated.\n"
+
+
+def unusable(user: User) -> UserDatabaseUnavailable:
+    return unavailable(str(user.pk), sqlite3.DatabaseError("file is not a database"))
+
+
+def limit_pages(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imitate a full disk for one user."""
+    engine = engines.engine()
+    open_ = engine.open
+
+    def open_limited(key: str, *args: object, **kwargs: object) -> object:
+        handle = open_(key, *args, **kwargs)
+        if key == str(user.pk):
+            (pages,) = handle.raw.execute("PRAGMA page_count").fetchone()
+            handle.raw.execute(f"PRAGMA max_page_count = {pages}")
+        return handle
+
+    monkeypatch.setattr(engine, "open", open_limited)
+
+
+def test_fault__read_only_file(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, bob = sign_up("alice", "bob")
+    deploy("0002_add", ADD)
+    close()
+    # As root writes everywhere, the file is opened as one that cannot be written.
+    monkeypatch.setattr(
+        engines.sqlite.engine,
+        "uri_of",
+        lambda path, mode: original(path, mode="ro" if path == file_of(alice) else mode),
+    )
+    message, code = refused()
+    assert code == 1
+    assert message.splitlines()[1:] == [f"  {alice.pk}: attempt to write a readonly database"]
+    assert is_current(bob)
+
+
+original = engines.sqlite.engine.uri_of
+
+
+def test_fault__two_deploys_at_once_do_the_work_once(
+    deploy: Callable[..., None], tmp_path: Path
+) -> None:
+    """The lock of each database lets one in after the other, who finds nothing to do."""
+    (alice,) = sign_up("alice")
+    code = """
+    def work(apps, editor):
+        apps.get_model("evolution", "Shelf").objects.create(name="once")
+    """
+    deploy("0002_code", "migrations.RunPython(work)", code=code)
+    key = str(alice.pk)
+    migrators = [migrating.Migrator(run=name, snapshots="never") for name in ("a", "b")]
+    failures: list[BaseException] = []
+
+    def work(migrator: migrating.Migrator) -> None:
+        try:
+            with use_user(key):
+                migrator(key)
+        except BaseException as error:  # noqa: BLE001, because a thread keeps it to itself
+            failures.append(error)
+        finally:
+            close()
+            BaseDatabaseWrapper._close(
+                connections["default"]
+            )  # In memory, where close() does nothing.
+
+    threads = [threading.Thread(target=work, args=(each,)) for each in migrators]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with closing(sqlite3.connect(file_of(alice))) as raw:
+        # One of the template's migration is not in a database that was there before.
+        assert raw.execute("SELECT name FROM evolution_shelf").fetchall() == [("once",)]

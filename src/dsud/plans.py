@@ -180,7 +180,7 @@ class Part:
     by_operations: bool = False
 
     def __str__(self) -> str:
-        return str(self.migration or "the ledger of migrations")
+        return str(self.migration or "The plan")
 
     @property
     def is_called(self) -> bool:

@@ -46,6 +46,20 @@ class RecordingFailed(DSUDError):
         )
 
 
+class AheadOfCode(DSUDError):
+    """Raised for a database that newer code has migrated already; it was not touched."""
+
+    def __init__(self, migrations: Sequence[str]) -> None:
+        self.migrations = list(migrations)
+        super().__init__(self.migrations)
+
+    def __str__(self) -> str:
+        return (
+            f"Newer code has applied {', '.join(self.migrations)}, which this code does not know."
+            " Deploy that code, or have it migrate back first; the database was not touched."
+        )
+
+
 class CannotRecord(DSUDError):
     """Raised when a plan fails on the clone because, perhaps, code of the project did not run there."""
 
@@ -53,13 +67,15 @@ class CannotRecord(DSUDError):
 def record(source: BaseDatabaseWrapper, replayer: Replayer, targets: Targets) -> Plan:
     """Return what takes every database in the state of this one to the targets, rehearsed once.
 
-    Raises ``RecordingFailed``, or ``CannotRecord`` when only Django itself can tell.
+    Raises ``RecordingFailed``, ``AheadOfCode``, or ``CannotRecord`` when only Django itself can tell.
     """
     before = replayer.state(source)
     with clone_of(source, replayer) as clone:
         tape = Tape(replayer, clone.alias)
         try:
             _run(clone, tape, targets)
+        except AheadOfCode:
+            raise
         except Exception as error:
             if not tape.is_certain:
                 raise CannotRecord(str(error)) from error
@@ -91,6 +107,7 @@ def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets) -> None:
     """Let Django's own executor work on the clone."""
     _ = clone.features.supports_json_field  # Finds out by a statement, once.
     executor = MigrationExecutor(clone, tape.follow)
+    _refuse_unknown(executor)
     executor.loader.check_consistent_history(clone)
     wanted = targets(executor)
     plan = executor.migration_plan(wanted)
@@ -109,6 +126,25 @@ def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets) -> None:
     with clone.execute_wrapper(tape.watch):
         schema.add_missing_tables(clone.alias)
         executor.migrate(wanted, plan=plan)
+
+
+def _refuse_unknown(executor: MigrationExecutor) -> None:
+    """Raise ``AheadOfCode`` when the last migration of an app is one that the code does not have.
+
+    Others may be missing, because what was squashed is removed one day.
+    """
+    last: dict[str, str] = {}
+    if executor.recorder.has_table():
+        rows = executor.recorder.migration_qs.order_by("id")
+        last.update(rows.values_list("app", "name"))
+    known = executor.loader.disk_migrations
+    ahead = [
+        f"{app}.{name}"
+        for app, name in last.items()
+        if app in executor.loader.migrated_apps and (app, name) not in known
+    ]
+    if ahead:
+        raise AheadOfCode(sorted(ahead))
 
 
 def _rename_content_types(

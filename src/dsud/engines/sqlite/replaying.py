@@ -18,7 +18,8 @@ from dsud.engines.sqlite import image
 
 #: As Django's ``MigrationRecorder`` makes it, since it exists.
 FIND_LEDGER = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'django_migrations'"
-READ_LEDGER = "SELECT id, app, name, applied FROM django_migrations"
+# As text, because Python's module would read a time that is none as NULL.
+READ_LEDGER = "SELECT id, app, name, CAST(applied AS TEXT) FROM django_migrations"
 WRITE_LEDGER = "INSERT INTO django_migrations (id, app, name, applied) VALUES (?, ?, ?, ?)"
 READ_APPLIED = "SELECT app, name FROM django_migrations"
 
@@ -106,15 +107,16 @@ class SQLiteReplayer(Replayer):
         Otherwise building a table anew would delete the rows that cascade from it, without an error.
         """
         raw = _raw(connection)
-        # Left on, legacy_alter_table would leave keys pointing to the table that was built anew under
-        # its old name. FULL, because the registry, on another disk perhaps, will say that it is done.
-        for pragma in ("foreign_keys = OFF", "legacy_alter_table = OFF", "synchronous = FULL"):
-            raw.execute(f"PRAGMA {pragma}")
+        raw.execute("PRAGMA foreign_keys = OFF")
         if raw.in_transaction or raw.execute("PRAGMA foreign_keys").fetchone() != (0,):
             raise TransactionManagementError(
                 "Migrations cannot be replayed inside a transaction, because SQLite cannot turn"
                 " foreign keys off there. Migrate the database before the transaction."
             )
+        # Left on, it would leave keys pointing to the table that was built anew under its old name.
+        raw.execute("PRAGMA legacy_alter_table = OFF")
+        # Because the registry, on another disk perhaps, will say that it is done.
+        raw.execute("PRAGMA synchronous = FULL")
         if is_trusted:
             # SQLite would ask it about each column of each statement that it prepares.
             raw.set_authorizer(None)
