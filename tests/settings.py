@@ -62,3 +62,4 @@ DATABASE_ROUTERS = ["dsud.router.UserSpecificDatabaseRouter"]
 DSUD_APPS = ["notes", "library.Loan", "archive"]
 TEST_RUNNER = "dsud.test_runner.UserSQLiteDBManagerTestRunner"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+SILENCED_SYSTEM_CHECKS = ["dsud.W004"]  # Keys to books are here on purpose.

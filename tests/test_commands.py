@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from unittest import mock
 
@@ -13,10 +14,11 @@ import pytest
 import pytest_django
 from django.apps import apps
 from django.contrib.auth.models import User
-from django.core.management import BaseCommand, CommandError, call_command
+from django.core.management import BaseCommand, CommandError, CommandParser, call_command
 from django.db import connections
+from django.utils import timezone
 
-from dsud import engines, provisioning, retirement, schema
+from dsud import engines, retirement, schema
 from dsud.connections import alias_of
 from dsud.context import current_user_id, use_user
 from dsud.models import UserDatabase
@@ -375,13 +377,15 @@ def test_migrate__lost_mount_makes_nothing(location: Path) -> None:
 # show_user_dbs
 
 
-def shown(**options: object) -> dict[str, dict[str, object]]:
-    return {row["user"]: row for row in json.loads(run("show_user_dbs", as_json=True, **options))}
+def shown(*arguments: str, **options: object) -> dict[str, dict[str, object]]:
+    found = json.loads(run("show_user_dbs", *arguments, as_json=True, **options))
+    return {row["user"]: row for row in found}
 
 
-def test_show__states(settings: pytest_django.Settings) -> None:
-    names = ["fine", "lost", "odd", "outdated", "waiting"]
-    fine, lost, odd, outdated, waiting = users = sign_up(*names)
+def test_show__answers_from_the_registry_and_looks_at_no_file(
+    settings: pytest_django.Settings,
+) -> None:
+    fine, lost, odd, outdated, waiting = sign_up("fine", "lost", "odd", "outdated", "waiting")
     lose(lost)
     UserDatabase.objects.filter(user_key=odd.pk).delete()
     UserDatabase.objects.filter(user_key=outdated.pk).update(schema="", last_error="Odd: it is")
@@ -389,57 +393,177 @@ def test_show__states(settings: pytest_django.Settings) -> None:
     settings.DSUD_PROVISION = ()
     (none,) = sign_up("none")
 
-    rows = shown()
-    states = {name: rows[str(user.pk)]["state"] for name, user in zip(names, users, strict=True)}
-    assert states == {
-        "fine": "ready",
-        "lost": "missing",
-        "odd": "not registered",
-        "outdated": "ready",
-        "waiting": "ready",
-    }
-    assert str(none.pk) not in rows
-    assert shown(users=["none"])[str(none.pk)]["state"] == "none"
-    assert [rows[str(user.pk)]["schema"] for user in (fine, odd, outdated)] == [
-        "current",
-        "",
-        "outdated",
+    with mock.patch.object(Path, "stat", side_effect=AssertionError("a file was looked at")):
+        rows = shown()
+    assert [(row["user"], row["state"], row["schema"]) for row in rows.values()] == [
+        (str(fine.pk), "ready", "current"),
+        (str(lost.pk), "ready", "current"),
+        (str(outdated.pk), "ready", "outdated"),
+        (str(waiting.pk), "pending", ""),
     ]
     assert rows[str(outdated.pk)]["last_error"] == "Odd: it is"
-    size = engines.engine().path_of(str(fine.pk)).stat().st_size
-    assert (rows[str(fine.pk)]["size"], rows[str(lost.pk)]["size"]) == (size, 0)
-    assert list(rows[str(fine.pk)]) == ["user", "state", "schema", "size", "migrated", "last_error"]
+    assert rows[str(fine.pk)]["size"] == engines.engine().size(str(fine.pk))
+    assert list(rows[str(fine.pk)]) == [
+        *["user", "state", "schema", "fingerprint", "size", "last_used", "migrated", "verified"],
+        "last_error",
+    ]
+    named = shown(users=["none", "odd", "fine"])
+    assert {row["user"]: row["state"] for row in named.values()} == {
+        str(fine.pk): "ready",
+        str(none.pk): "none",
+        str(odd.pk): "not registered",
+    }
+
+
+def test_show__verify_mends_the_registry() -> None:
+    fine, lost, odd, outdated, waiting, broken, gone = sign_up(
+        "fine", "lost", "odd", "outdated", "waiting", "broken", "gone"
+    )
+    write(fine, "a note")
+    lose(lost)
+    corrupt(broken)
+    UserDatabase.objects.filter(user_key=odd.pk).delete()
+    UserDatabase.objects.filter(user_key=waiting.pk).update(state="pending", schema="")
+    UserDatabase.objects.filter(user_key=gone.pk).update(state="deleted")
+    UserDatabase.objects.update(size=None, last_used=None)
+    UserDatabase.objects.filter(user_key=fine.pk).update(missing=True, last_error="Old: story")
+    with use_user(outdated), connections[alias_of(str(outdated.pk))].cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'archive'")
+
+    rows = shown("--verify")
+    assert [(row["user"], row["state"], row["schema"]) for row in rows.values()] == [
+        (str(fine.pk), "ready", "current"),
+        (str(lost.pk), "missing", "current"),
+        (str(outdated.pk), "ready", "outdated"),
+        (str(waiting.pk), "ready", "current"),
+        (str(broken.pk), "ready", "current"),
+        (str(odd.pk), "ready", "current"),
+    ]
+    assert rows[str(fine.pk)]["size"] > 4096
+    assert rows[str(fine.pk)]["last_used"].startswith("20")
+    assert rows[str(fine.pk)]["last_error"] == ""
+    assert "is registered but its file is missing" in rows[str(lost.pk)]["last_error"]
+    assert "file is not a database" in rows[str(broken.pk)]["last_error"]
+    assert all(row["verified"] for row in rows.values())
+    assert row_of(gone).state == "deleted"
+    assert list(shown("--state", "missing")) == [str(lost.pk)]
+    assert list(shown("--state", "deleted")) == [str(gone.pk)]
+
+
+def test_show__verify_rebuilds_a_registry_that_is_lost() -> None:
+    users = sign_up("alice", "bob", "carol")
+    UserDatabase.objects.all().delete()
+    assert shown() == {}
+    rows = shown("--verify")
+    assert sorted(rows) == sorted(str(user.pk) for user in users)
+    assert {(row["state"], row["schema"]) for row in rows.values()} == {("ready", "current")}
+
+
+def test_show__filters_orders_and_limits() -> None:
+    alice, bob, carol, dave = sign_up("alice", "bob", "carol", "dave")
+    days = [timezone.now() - timedelta(days=number) for number in (1, 40, 100)]
+    for user, size, used in zip((alice, bob, carol), (10, 3000, 200), days, strict=True):
+        UserDatabase.objects.filter(user_key=user.pk).update(size=size, last_used=used)
+    UserDatabase.objects.filter(user_key=dave.pk).update(size=None, last_used=None, schema="")
+    UserDatabase.objects.filter(user_key=bob.pk).update(last_error="Odd: it is")
+
+    def names(*arguments: str) -> list[str]:
+        keys = {str(user.pk): user.username for user in (alice, bob, carol, dave)}
+        return [keys[key] for key in shown(*arguments)]
+
+    assert names() == ["alice", "bob", "carol", "dave"]
+    assert names("--reverse") == ["dave", "carol", "bob", "alice"]
+    assert names("--limit", "2") == ["alice", "bob"]
+    assert names("--failed") == ["bob"]
+    assert names("--outdated") == ["dave"]
+    assert names("--larger-than", "100") == ["bob", "carol"]
+    assert names("--larger-than", "2.5KB") == ["bob"]
+    assert names("--unused-since", "30d") == ["bob", "carol"]
+    assert names("--unused-since", f"{days[1] + timedelta(1):%Y-%m-%d}") == ["bob", "carol"]
+    assert names("--unused-since", f"{days[1]:%Y-%m-%dT00:00}") == ["carol"]
+    assert names("--sort", "size") == ["alice", "carol", "bob", "dave"]
+    assert names("--sort", "size", "--reverse") == ["bob", "carol", "alice", "dave"]
+    assert names("--sort", "last-used") == ["carol", "bob", "alice", "dave"]
+    assert names("--user", "bob", "--user", "alice", "--failed") == ["bob"]
+    assert names("--exclude", "bob") == ["alice", "carol", "dave"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--larger-than", "much"],
+            "--larger-than: 'much' is no size; write it as in 500KB, 20MB or 1GB",
+        ),
+        (
+            ["--unused-since", "ever"],
+            "--unused-since: 'ever' is no moment; write 2026-01-31, or 90d for days ago",
+        ),
+        (
+            ["--unused-since", "2026-02-31"],
+            "--unused-since: '2026-02-31' is no moment; write 2026-01-31, or 90d for days ago",
+        ),
+        (["--limit", "0"], "--limit: '0' is no number from 1 on"),
+        (["--workers", "x"], "--workers: 'x' is no number from 1 on"),
+    ],
+)
+def test_show__wrong_usage(arguments: list[str], message: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        run("show_user_dbs", *arguments)
+    assert str(caught.value) == f"Error: argument {message}"
 
 
 def test_show__table() -> None:
     alice, bob = sign_up("alice", "bob")
-    UserDatabase.objects.filter(user_key=bob.pk).update(last_error="a long story " * 9)
+    UserDatabase.objects.filter(user_key=bob.pk).update(last_error="a long story " * 9, schema="")
     output = run("show_user_dbs")
     lines = output.splitlines()
     assert re.split(r"\s*┃\s*", lines[1])[1:-1] == [
-        "user",
-        "state",
-        "schema",
-        "size",
-        "migrated",
-        "last error",
+        *["user", "state", "schema", "size", "last used", "migrated", "last error"]
     ]
-    assert re.match(
-        rf"│ {alice.pk} +│ ready │ current │ \d+\.\d\sKB │ 20\d\d-\d\d-\d\d \d\d:\d\d │", lines[3]
-    )
+    assert re.match(rf"│ {alice.pk} +│ ready │ current +│ \d+\.\d\sKB │ 20", lines[3])
     assert "…" not in output
-    assert re.fullmatch(r"2 user databases, \d+\.\d\sKB\.", lines[-1])
+    assert re.fullmatch(r"2 user databases, \d+\.\d\sKB, 1 outdated, 1 failed\.", lines[-1])
     assert run("show_user_dbs", "--exclude", "bob").splitlines()[-1].startswith("1 user databases")
+    cut = run("show_user_dbs", "--limit", "1").splitlines()
+    assert cut[-2] == "There are more; show them with --limit, or with --json."
+    assert cut[-1].startswith("2 user databases")
+    assert run("show_user_dbs", "--state", "missing") == "0 user databases, 0\xa0bytes.\n"
 
 
 def test_show__key_is_never_shortened() -> None:
     key = "0123456789" * 20
-    engine = engines.engine()
-    engine.initialize()
-    with engine.lock(key):
-        engine.stage(key, provisioning.prepare()).publish()
+    UserDatabase.objects.create(user_key=key, state="ready")
     cells = re.findall(r"^│ (\d+) *│", run("show_user_dbs"), re.MULTILINE)
     assert "".join(cells) == key
+
+
+def test_show__runs() -> None:
+    assert run("show_user_dbs", "--runs") == "There were no runs.\n"
+    assert run("show_user_dbs", "--runs", "--json") == "[]\n"
+    _, bob = sign_up("alice", "bob")
+    run("migrate_user_dbs")
+    corrupt(bob)
+    refused("run_on_user_dbs", "dumpdata", "notes.Note")
+    run("show_user_dbs", "--user", "alice")  # Looking is no run.
+
+    last, first = json.loads(run("show_user_dbs", "--runs", "--json"))
+    assert list(last) == [
+        *["run", "command", "started", "finished", "outcome", "done", "failed", "failures"]
+    ]
+    assert [(each["command"], each["outcome"]) for each in (first, last)] == [
+        ("migrate_user_dbs", "done"),
+        ("run_on_user_dbs dumpdata notes.Note", "failed"),
+    ]
+    assert [(each["done"], each["failed"]) for each in (first, last)] == [(2, 0), (1, 1)]
+    assert list(last["failures"]) == [str(bob.pk)]
+    assert last["failures"][str(bob.pk)].startswith("CommandError: Unable to serialize database:")
+    assert last["started"] < last["finished"]
+
+    output = run("show_user_dbs", "--runs", "--limit", "1")
+    assert "dumpdata" in output
+    assert "migrate_user_dbs" not in output
+    assert output.endswith("There are more; show them with --limit, or with --json.\n")
 
 
 # run_on_user_dbs
@@ -502,6 +626,65 @@ def test_run__command_that_exits_is_one_users_failure() -> None:
             1,
         )
     assert carol.pk is not None
+
+
+def test_run__the_option_for_the_database_whatever_it_is_called() -> None:
+    alice, bob = sign_up("alice", "bob")
+
+    class Count(BaseCommand):
+        def add_arguments(self, parser: CommandParser) -> None:
+            parser.add_argument("--using", default="default")
+            parser.add_argument("--targets", action="append", choices=tuple(connections))
+
+        def handle(self, *args: object, **options: object) -> None:
+            self.stdout.write(f"{options['using']} {options['targets']}")
+            self.stderr.write("and a warning")
+
+    with mock.patch("django.core.management.commands.diffsettings.Command", Count):
+        output = run("run_on_user_dbs", "diffsettings")
+        assert refused("run_on_user_dbs", "diffsettings", "--using=default") == (
+            "--using is left out here: the command gets each user's database.",
+            2,
+        )
+    assert output == (
+        f"User {alice.pk}:\nuser_{alice.pk} ['user_{alice.pk}']\nand a warning\n"
+        f"User {bob.pk}:\nuser_{bob.pk} ['user_{bob.pk}']\nand a warning\n"
+        "2 of 2 user databases done.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "--tag", "models"],
+        ["inspectdb", "notes_note"],
+        ["sqlsequencereset", "notes"],
+        ["sqlmigrate", "notes", "0001"],
+        ["sqlflush"],
+        ["showmigrations", "notes"],
+        ["dumpdata", "notes"],
+        ["createcachetable", "--dry-run"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_run__djangos_own_commands(arguments: list[str]) -> None:
+    sign_up("alice")
+    assert run("run_on_user_dbs", *arguments).endswith("1 of 1 user databases done.\n")
+
+
+@pytest.mark.parametrize("name", ["dbshell", "shell", "runserver", "test", "testserver"])
+def test_run__commands_that_are_no_work_on_a_database(name: str) -> None:
+    message, code = refused("run_on_user_dbs", name)
+    assert message.startswith(f"{name} is not run for users. ")
+    assert code == 2
+
+
+def test_run__one_who_is_named_explicitly_names_no_database() -> None:
+    sign_up("alice")
+    assert refused("run_on_user_dbs", "dumpdata", "--database", "default") == (
+        "--database is left out here: the command gets each user's database.",
+        2,
+    )
 
 
 def test_run__one_that_is_broken_does_not_stop_the_others() -> None:

@@ -74,6 +74,12 @@ FOUND_BY = {
         "database_staged_for_a_test_leaves_no_trace",
     ],
     "BeginsEmpty": ["staged_database_begins_with_rows"],
+    "PrefersWhatIsInPlace": ["database_staged_for_a_test_hides_the_one_in_place"],
+    "SharesAmongTestUsers": ["databases_staged_for_a_test_are_apart"],
+    "LeavesToTestUsers": [
+        "database_staged_for_a_test_leaves_no_trace",
+        "database_staged_for_a_test_passes_nothing_on",
+    ],
     "ListsSome": ["all_keys_are_listed"],
     "ConstantSize": ["size_counts_what_is_written", "size_of_nothing_is_an_error"],
     "MakesEmptyOnes": ["missing_database_is_an_error", "deleted_database_is_not_there"],

@@ -137,7 +137,7 @@ def test_query__whatever_is_iterable() -> None:
 @ALONE_OR_NOT
 def test_query__left_early(crew: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "BATCH", 10)
-    alice, bob = people(2)
+    alice, _ = people(2)
     fill(alice, 2_000)
     found = fleet.query(lambda key: Note.objects.values("pk"), workers=crew)
     next(found)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sites import Site
+
 ROOT = Path(__file__).parents[1]
 SITE = ROOT / "tests" / "packages"
 
@@ -22,7 +24,31 @@ PACKAGES = {
     "test_mptt": ("django-mptt",),
     "test_rest_framework": ("djangorestframework", "django-filter"),
     "test_import_export": ("django-import-export",),
+    "test_together": (),
 }
+
+#: Two users with tags, folders and versions, whose rows are looked at again after each migration.
+ROWS = """
+from taggit.models import Tag, TaggedItem
+from tests.packages.bookmarks.models import Bookmark
+from tests.packages.folders.models import Folder
+from tests.packages.journal.models import Entry
+for name in ("alice", "bob"):
+    user, is_new = User.objects.get_or_create(username=name)
+    with use_user(user):
+        if is_new:
+            Bookmark.objects.create(owner=user, title=f"of {user}").tags.add("common", name)
+            root = Folder.objects.create(owner=user, name="root")
+            Folder.objects.create(owner=user, name="below", parent=root)
+            Entry.objects.create(owner=user, text=name)
+        print(
+            Bookmark.objects.get(tags__name=name, owner__username=name),
+            sorted(Tag.objects.values_list("pk", "name")),
+            TaggedItem.objects.filter(content_type__model="bookmark").count(),
+            [folder.level for folder in Folder.objects.all()],
+            [version.text for version in Entry.history.all()],
+        )
+"""
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -61,6 +87,37 @@ def test_package__is_used_by_two_users_who_never_meet(module: str) -> None:
     ended = re.search(r"^=+ (\d+) passed in ", output, re.MULTILINE)
     assert ended, output
     assert int(ended[1]) > 10
+
+
+@pytest.mark.slow
+def test_migrations_of_packages__go_back_and_forth_on_both_sides(tmp_path: Path) -> None:
+    site = Site(tmp_path, settings="tests.packages.settings")
+    for command in (["migrate"], ["check"]):
+        finished = site.manage(*command)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+    before = site.run(ROWS)
+    assert before.splitlines() == [
+        f"of {name} [(1, 'common'), (2, '{name}')] 2 [0, 1] ['{name}']" for name in ("alice", "bob")
+    ]
+    earlier = "0004"  # The bookmarks need no later one.
+    for command in (
+        *(["migrate", "taggit", earlier], ["migrate_user_dbs", "taggit", earlier]),
+        *(["migrate"], ["migrate_user_dbs"]),
+    ):
+        finished = site.manage(*command)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+        if command[0] == "migrate_user_dbs":
+            code = """
+from django.db.migrations.recorder import MigrationRecorder
+for key in sorted(User.objects.values_list("pk", flat=True)):
+    with use_user(key):
+        applied = MigrationRecorder(connections[f"user_{key}"]).applied_migrations()
+    shared = MigrationRecorder(connections["default"]).applied_migrations()
+    print(sorted(applied) == sorted(shared), max(name for app, name in applied if app == "taggit")[:4])
+"""
+            last = earlier if earlier in command else "0006"
+            assert site.run(code).splitlines() == [f"True {last}"] * 2
+    assert site.run(ROWS) == before
 
 
 def test_every_module_of_the_site__is_run() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_test_runner import MODELS, SETTINGS, assert_untouched
+from tests.diary import SETTINGS, assert_untouched, make_project
 
 TESTS = """
 from urllib.request import urlopen
@@ -89,21 +89,11 @@ urlpatterns = [path("", count)]
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Return a project whose production directory of user databases holds a canary."""
-    (tmp_path / "site_settings.py").write_text(SETTINGS)
-    diary = tmp_path / "diary"
-    diary.mkdir()
-    (diary / "__init__.py").write_text("")
-    (diary / "models.py").write_text(MODELS)
-    (tmp_path / "test_diary.py").write_text(TESTS)
-    (tmp_path / "site_urls.py").write_text(URLS)
-    with (tmp_path / "site_settings.py").open("a") as settings:
-        settings.write("ROOT_URLCONF = 'site_urls'\nSTATIC_URL = 'static/'\n")
-    production = tmp_path / "user_databases"
-    production.mkdir()
-    (production / "canary").write_text("untouched")
-    (tmp_path / "scratch").mkdir()
-    return tmp_path
+    """Return a project with tests for pytest."""
+    settings = f"{SETTINGS}ROOT_URLCONF = 'site_urls'\nSTATIC_URL = 'static/'\n"
+    return make_project(
+        tmp_path, {"site_settings.py": settings, "site_urls.py": URLS, "test_diary.py": TESTS}
+    )
 
 
 def run_pytest(directory: Path, *arguments: str, **variables: str) -> tuple[int, str]:

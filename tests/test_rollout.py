@@ -27,7 +27,6 @@ from dsud.engines.sqlite import snapshots
 from dsud.engines.sqlite.connection import unavailable
 from dsud.exceptions import UserDatabaseUnavailable
 from dsud.leases import Force
-from dsud.management import progress
 from dsud.management.commands import migrate_user_dbs
 from dsud.models import UserDatabase
 from dsud.pool import pool
@@ -516,45 +515,6 @@ def test_target__there_and_back(deploy: Callable[..., None]) -> None:
         f"User {alice.pk}:\n  Applied evolution.0002_add\n1 of 1 user databases migrated.\n"
     )
     assert is_current(alice)
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def outcomes(number: int) -> list[object]:
-    error = ValueError("x")
-    return [
-        rollout.fleet.Outcome(str(key), None, error if key == 2 else None, 0.0)
-        for key in range(number)
-    ]
-
-
-def test_progress__lines_with_percentages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "EVERY", 0.0)
-    stream = io.StringIO()
-    assert len(list(progress.shown(outcomes(4), total=4, stream=stream))) == 4
-    lines = stream.getvalue().splitlines()
-    assert [line.split(",")[0] for line in lines] == [
-        "25%: 1 of 4",
-        "50%: 2 of 4",
-        "75%: 3 of 4",
-        "100%: 4 of 4",
-    ]
-    assert lines[-1].endswith("/s, 1 failed")
-
-
-def test_progress__short_runs_say_nothing() -> None:
-    stream = io.StringIO()
-    list(progress.shown(outcomes(4), total=4, stream=stream))
-    assert stream.getvalue() == ""
-
-
-def test_progress__bar_on_a_terminal() -> None:
-    stream = Terminal()
-    assert len(list(progress.shown(outcomes(4), total=4, stream=stream))) == 4
-    assert "1 failed" in stream.getvalue()
 
 
 def test_migrator__can_be_sent_to_another_process(history: History) -> None:

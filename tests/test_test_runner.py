@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -11,33 +12,7 @@ from pathlib import Path
 
 import pytest
 
-SETTINGS = """
-from pathlib import Path
-BASE_DIR = Path(__file__).parent
-SECRET_KEY = "x"
-USE_TZ = True
-INSTALLED_APPS = ["django.contrib.auth", "django.contrib.contenttypes", "dsud", "diary"]
-MIDDLEWARE = []
-DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": BASE_DIR / "db.sqlite3",
-    "TEST": {"NAME": BASE_DIR / "test.sqlite3"}}}
-DATABASE_ROUTERS = ["dsud.router.UserSpecificDatabaseRouter"]
-TEST_RUNNER = "dsud.test_runner.UserSQLiteDBManagerTestRunner"
-DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
-SILENCED_SYSTEM_CHECKS = ["dsud.E001"]
-PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-DSUD_APPS = ["diary"]
-USER_SQLITE_DB_MANAGER_TEST_USER_DETAILS = [
-    {"id": 1337, "username": "user_1337", "password": "secret"},
-    {"id": 1338, "username": "user_1338", "password": "secret"},
-]
-"""
-
-MODELS = """
-from django.db import models
-
-class Entry(models.Model):
-    text = models.TextField()
-"""
+from tests.diary import assert_untouched, make_project
 
 TESTS = """
 from django.contrib.auth import get_user_model
@@ -93,18 +68,8 @@ class Runner(UserDatabaseRunnerMixin, WithoutDatabase):
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """Return a project whose production directory of user databases holds a canary."""
-    (tmp_path / "site_settings.py").write_text(SETTINGS)
-    diary = tmp_path / "diary"
-    diary.mkdir()
-    (diary / "__init__.py").write_text("")
-    (diary / "models.py").write_text(MODELS)
-    (diary / "tests.py").write_text(TESTS)
-    production = tmp_path / "user_databases"
-    production.mkdir()
-    (production / "canary").write_text("untouched")
-    (tmp_path / "scratch").mkdir()
-    return tmp_path
+    """Return a project with tests for Django's runner."""
+    return make_project(tmp_path, {"diary/tests.py": TESTS})
 
 
 def run_tests(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -128,14 +93,6 @@ def run_django(project: Path, *arguments: str) -> subprocess.CompletedProcess[st
         text=True,
         check=False,
     )
-
-
-def assert_untouched(project: Path) -> None:
-    """Assert that production is as it was and that nothing is left anywhere."""
-    production = project / "user_databases"
-    assert [path.name for path in production.iterdir()] == ["canary"]
-    assert (production / "canary").read_text() == "untouched"
-    assert list((project / "scratch").glob("dsud-tests-*")) == []
 
 
 @pytest.mark.parametrize(
@@ -200,3 +157,16 @@ def test_runner__database_that_an_interrupted_run_has_kept_is_no_obstacle(projec
         )
     result = run_tests(project, "--keepdb")
     assert result.returncode == 0, result.stderr
+
+
+def test_runner__what_a_killed_run_has_left_is_removed_by_the_next(project: Path) -> None:
+    tests = project / "diary" / "tests.py"
+    killed = "import os, signal\n\nclass Killed(TestCase):\n    def test(self):\n        os.kill(os.getpid(), signal.SIGTERM)\n"
+    tests.write_text(TESTS.partition("class Mixin")[0] + killed)
+
+    assert run_tests(project, "--noinput").returncode == -signal.SIGTERM
+    assert len(list((project / "scratch").glob("dsud-tests-*"))) == 1
+    tests.write_text(TESTS)
+    result = run_tests(project, "--noinput")
+    assert result.returncode == 0, result.stderr
+    assert_untouched(project)

@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import unittest
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from unittest import mock
@@ -43,30 +42,13 @@ from dsud.models import UserDatabase
 from dsud.pool import pool
 from dsud.router import is_user_model
 from dsud.signals import user_database_provisioned
+from tests.cases import prepared, run
 from tests.library.models import Book, Loan
 from tests.notes.models import Note, Tag
 
-pytestmark = pytest.mark.django_db(transaction=True)
+__all__ = ["prepared"]
 
-
-@pytest.fixture(autouse=True)
-def prepared(transactional_db: None) -> Iterator[None]:
-    """Prepare the process as a runner does, and leave it as it was."""
-    testing.install()
-    testing.start_afresh()
-    yield
-    testing.start_afresh()
-    testing.uninstall()
-
-
-def run(*classes: type[unittest.TestCase]) -> None:
-    """Run the tests of classes, in order, and assert that all pass."""
-    load = unittest.defaultTestLoader.loadTestsFromTestCase
-    result = unittest.TestResult()
-    unittest.TestSuite(load(each) for each in classes).run(result)
-    problems = [text for _, text in result.errors + result.failures]
-    assert not problems, "\n".join(problems)
-    assert result.testsRun == sum(load(each).countTestCases() for each in classes)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("prepared")]
 
 
 def texts() -> list[str]:
@@ -119,6 +101,49 @@ def test_test_case__rows_of_a_user_who_was_there_before_are_gone() -> None:
     run(Tests)
     with use_user(bob):
         assert texts() == ["before"]
+
+
+def test_test_case__user_of_an_inner_block_stays_in_the_test() -> None:
+    class Tests(TestCase):
+        def test(self) -> None:
+            ran: list[str] = []
+            with transaction.atomic():
+                alice = create("alice")
+                alias = alias_of(user_key(alice))
+                with use_user(alice):
+                    Note.objects.create(text="first")
+                transaction.on_commit(lambda: ran.append("committed"), using=alias)
+            self.assertTrue(connections[alias].in_atomic_block)
+            with use_user(alice):
+                with self.assertRaises(ZeroDivisionError), transaction.atomic():
+                    Note.objects.create(text="second")
+                    raise ZeroDivisionError
+                self.assertEqual(texts(), ["first"])
+            self.assertEqual(ran, [])
+
+    run(Tests, Tests)
+
+
+def test_test_case__database_made_in_a_test_has_nothing_to_go_back_to() -> None:
+    def depth(user: User) -> int:
+        with use_user(user):
+            Note.objects.create(text="theirs")
+        return len(connections[alias_of(user_key(user))].savepoint_ids)
+
+    class Tests(TestCase):
+        alice: User
+
+        @classmethod
+        def setUpTestData(cls) -> None:
+            cls.alice = create("alice")
+
+        def test(self) -> None:
+            self.assertEqual(depth(self.alice), 1)
+            self.assertEqual(depth(create("bob")), 0)
+            with transaction.atomic():
+                self.assertEqual(depth(create("eve")), 1)
+
+    run(Tests, Tests)
 
 
 def test_test_data__survives_between_the_tests_of_a_class() -> None:
@@ -293,6 +318,38 @@ def test_test_case__user_with_the_key_of_one_who_was_deleted_starts_clean() -> N
     run(Tests)
     with use_user(carol):
         assert texts() == ["hers"]
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_test_case__file_of_an_earlier_user_is_as_it_was_after_the_test(*, opened: bool) -> None:
+    bob = create("bob")
+    key = user_key(bob)
+    with use_user(bob):
+        Note.objects.create(text="before")
+
+    class Tests(TestCase):
+        def test_first__user_has_the_same_key(self) -> None:
+            with self.assertRaises(ZeroDivisionError), transaction.atomic():
+                get_user_model()._base_manager.filter(pk=bob.pk)._raw_delete("default")
+                eve = get_user_model().objects.create(pk=bob.pk, username="eve")
+                with use_user(eve):
+                    self.assertEqual(texts(), [])
+                    Note.objects.create(text="hers")
+                raise ZeroDivisionError
+            with use_user(bob):
+                self.assertEqual(texts(), ["before"])
+
+        def test_second__nothing_is_left(self) -> None:
+            self.assertTrue(engine().exists(key))
+            with use_user(bob):
+                self.assertEqual(texts(), ["before"])
+
+    if opened:  # By an operator's code, outside of any block.
+        Note.objects.using(alias_of(key)).count()
+    assert (connections[alias_of(key)].connection is not None) is opened
+    run(Tests)
+    with use_user(bob):
+        assert texts() == ["before"]
 
 
 def test_test_case__commands_find_the_databases_of_its_users() -> None:

@@ -11,6 +11,7 @@ from django.db.models import Model, QuerySet
 
 from dsud.connections import key_of_alias
 from dsud.context import refuse_unless_active, unchanged
+from dsud.replacements import put_into_place
 from dsud.router import is_user_model
 
 Rows = AsyncGenerator[Model, None]
@@ -58,10 +59,9 @@ def install() -> None:
     (Django 5.2 to 6.1); every other asynchronous query asks the router inside one.
     ``SyncToAsync.__call__`` restores the context in a ``finally`` (asgiref 3.8 to 3.13).
     """
-    for owner, name, guard in (
-        (QuerySet, "aiterator", ask_in_thread),
-        (SyncToAsync, "__call__", keep_active),
-    ):
-        method = getattr(owner, name)
-        if not hasattr(method, "__wrapped__"):
-            setattr(owner, name, guard(method))
+    put_into_place(
+        [
+            (QuerySet, "aiterator", ask_in_thread),
+            (SyncToAsync, "__call__", keep_active),
+        ]
+    )

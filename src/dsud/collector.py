@@ -20,6 +20,7 @@ from django.db.models import (
 from django.db.models.deletion import Collector
 from django.utils.translation import gettext_lazy as _
 
+from dsud.replacements import put_into_place
 from dsud.router import holds_user_models, is_mirrored, is_user_model
 
 if TYPE_CHECKING:
@@ -122,14 +123,8 @@ def install() -> None:
     deleting a shared row that user models have keys to fails with "no such table", and nothing is
     lost. The same holds for ``GenericRelation.bulk_related_objects``.
     """
-    _wrap(Collector, "related_objects", leave_out_user_models)
+    put_into_place([(Collector, "related_objects", leave_out_user_models)])
     if apps.is_installed("django.contrib.contenttypes"):
         from django.contrib.contenttypes.fields import GenericRelation
 
-        _wrap(GenericRelation, "bulk_related_objects", leave_out_crossing)
-
-
-def _wrap(owner: type, name: str, guard: Callable[[Finder], Finder]) -> None:
-    method = getattr(owner, name)
-    if not hasattr(method, "__wrapped__"):
-        setattr(owner, name, guard(method))
+        put_into_place([(GenericRelation, "bulk_related_objects", leave_out_crossing)])

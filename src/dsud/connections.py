@@ -91,7 +91,7 @@ class KeptAliases(threading.local):
             self._drop(alias)
 
     def _drop(self, alias: str) -> bool:
-        if hasattr(connections._connections, alias):  # type: ignore[attr-defined]
+        if _is_made(alias):
             if connections[alias].connection is not None or connections[alias].in_atomic_block:
                 return False
             del connections[alias]
@@ -100,6 +100,16 @@ class KeptAliases(threading.local):
 
 
 _kept = KeptAliases()
+
+
+def _is_made(alias: str) -> bool:
+    """Tell whether this thread has a connection of Django's, without making one."""
+    return hasattr(connections._connections, alias)  # type: ignore[attr-defined]
+
+
+def is_open(alias: str) -> bool:
+    """Tell whether this thread works on a user's database, or has done so just now."""
+    return _is_made(alias) and connections[alias].connection is not None
 
 
 def resolve_aliases_on_demand() -> None:

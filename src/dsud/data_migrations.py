@@ -15,6 +15,7 @@ from django.db.migrations.state import ProjectState
 from django.db.models import Model
 from django.db.utils import DatabaseError
 
+from dsud.replacements import put_into_place
 from dsud.router import HINT, migrating
 from dsud.stand_ins import DROP, Side
 
@@ -137,12 +138,11 @@ def install() -> None:
     ``database_forwards`` and ``database_backwards`` are what Django's migrations call of every
     operation (Django 5.2 to 6.1). If they go, a migration that uses models of both sides fails.
     """
-    if hasattr(RunPython.database_forwards, "__wrapped__"):
-        return
-    for operation, needed, forwards, backwards in (
-        (RunPython, _needed_by_python, "code", "reverse_code"),
-        (RunSQL, _needed_by_sql, "sql", "reverse_sql"),
-    ):
-        for name, does in (("database_forwards", forwards), ("database_backwards", backwards)):
-            guard = _on_one_side(needed, does=does)
-            setattr(operation, name, guard(getattr(operation, name)))
+    put_into_place(
+        (operation, name, _on_one_side(needed, does=does))
+        for operation, needed, forwards, backwards in (
+            (RunPython, _needed_by_python, "code", "reverse_code"),
+            (RunSQL, _needed_by_sql, "sql", "reverse_sql"),
+        )
+        for name, does in (("database_forwards", forwards), ("database_backwards", backwards))
+    )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from django.db import router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models import Field, Model
+
+from dsud.replacements import put_into_place
 
 if TYPE_CHECKING:
     Editor = BaseDatabaseSchemaEditor
@@ -52,13 +54,16 @@ class OnlyHere(Editor):
 
 
 def _is_elsewhere(editor: BaseDatabaseSchemaEditor, model: type[Model]) -> bool:
-    """Tell whether a model is the table of a many-to-many field that lives in another database.
+    """Tell whether a model is the table of a many-to-many field that lives apart from its own model.
 
     Others are not judged, because the model of a table that is rebuilt has a name of its own.
     """
-    meta = model._meta
-    return bool(meta.auto_created) and not router.allow_migrate_model(
-        editor.connection.alias, model
+    alias = editor.connection.alias
+    owner = cast("type[Model] | None", model._meta.auto_created or None)
+    return (
+        owner is not None
+        and router.allow_migrate_model(alias, owner)
+        and not router.allow_migrate_model(alias, model)
     )
 
 
@@ -88,6 +93,4 @@ def install() -> None:
     related tables (Django 5.2 to 6.1). If one of them goes, renaming a shared model to which a user
     model has a key fails with "no such table".
     """
-    if not hasattr(BaseDatabaseWrapper.schema_editor, "__wrapped__"):
-        guarded = _guard_schema_editor(BaseDatabaseWrapper.schema_editor)
-        setattr(BaseDatabaseWrapper, "schema_editor", guarded)  # noqa: B010, because types take it for a method
+    put_into_place([(BaseDatabaseWrapper, "schema_editor", _guard_schema_editor)])

@@ -120,11 +120,15 @@ class KeyRangesExhausted(UserDatabaseError):
 
 
 class FleetFailed(DSUDError):
-    """Raised when some databases of the fleet failed; ``failures`` has each user's cause."""
+    """Raised when some databases of the fleet failed; ``failures`` has each user's cause.
 
-    def __init__(self, failures: Mapping[str, BaseException]) -> None:
+    ``result`` is what came of all others, where they have a result together.
+    """
+
+    def __init__(self, failures: Mapping[str, BaseException], result: object = None) -> None:
         self.failures = dict(failures)
-        super().__init__(self.failures)
+        self.result = result
+        super().__init__(self.failures, result)
 
     def __str__(self) -> str:
         lines = "\n".join(f"  {key}: {error}" for key, error in self.failures.items())

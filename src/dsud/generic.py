@@ -10,6 +10,7 @@ from django.apps import apps
 from django.db.models import Manager, Model
 
 from dsud.connections import key_of_alias
+from dsud.replacements import put_into_place
 from dsud.router import is_user_model
 
 if TYPE_CHECKING:
@@ -56,10 +57,9 @@ def install() -> None:
         return
     from django.contrib.contenttypes.models import ContentType, ContentTypeManager
 
-    if hasattr(ContentTypeManager.db_manager, "__wrapped__"):
-        return
-    for owner, name, guard in (
-        (ContentTypeManager, "db_manager", _ask_default),
-        (ContentType, "get_object_for_this_type", _find_where_it_lives),
-    ):
-        setattr(owner, name, guard(getattr(owner, name)))
+    put_into_place(
+        [
+            (ContentTypeManager, "db_manager", _ask_default),
+            (ContentType, "get_object_for_this_type", _find_where_it_lives),
+        ]
+    )

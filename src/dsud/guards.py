@@ -17,6 +17,7 @@ from dsud.connections import key_of_alias
 from dsud.context import entered_key, refuse_unless_active, user_key
 from dsud.copies import WRITING, guard_key, refuse_to_write_copies
 from dsud.exceptions import NoActiveUser, WrongUser
+from dsud.replacements import Replacement, put_into_place
 from dsud.router import is_user_model, owner_of
 from dsud.stamps import JUDGED_FOR, STAMP, VALUES, Stamp, note, note_value, stamp
 
@@ -308,10 +309,7 @@ def install() -> None:
     If one of them goes, the cursor's guard still refuses to reach another user's database;
     the tests of this module say which promise is lost.
     """
-    if isinstance(vars(query.QuerySet).get("_result_cache"), Rows):
-        return
-    for owner, name, guard in _replaced():
-        setattr(owner, name, guard(getattr(owner, name)))
+    put_into_place(_replaced())
     for queryset_class in (query.QuerySet, query.RawQuerySet):
         setattr(queryset_class, "_result_cache", Rows())  # noqa: B010, because it is no attribute
     for model in apps.get_models(include_auto_created=True):
@@ -319,7 +317,7 @@ def install() -> None:
             setattr(model, "__eq__", _same_row)  # noqa: B010, because types take it for a method
 
 
-def _replaced() -> Iterator[tuple[object, str, Callable[..., object]]]:
+def _replaced() -> Iterator[Replacement]:
     """Yield where each guard goes: a class or a module, the name in it, and the guard."""
     yield Query, "__init__", _guard_init
     yield Query, "clone", _guard_clone

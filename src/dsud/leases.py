@@ -8,6 +8,8 @@ from collections import deque
 from collections.abc import Hashable
 from typing import Generic, Protocol, TypeVar
 
+from dsud.slots import Fileless
+
 
 class Force(enum.IntEnum):
     """What may be broken off to get a connection back."""
@@ -59,6 +61,11 @@ class Lease(Generic[H_co]):
         self.opened = opened
         self._borrower = weakref.ref(borrower)
 
+    @property
+    def is_fileless(self) -> bool:
+        """Tell whether what the connection holds is lost when it is given back."""
+        return isinstance(self.handle.database, Fileless)
+
     def part(self, *, force: Force) -> bool:
         """Take the raw connection from its borrower; tell whether that was possible."""
         borrower = self._borrower()
@@ -76,12 +83,26 @@ AnyLease = Lease[Handle]
 
 
 class ThreadLeases:
-    """The leases of one thread; when the thread ends they become orphans of the pool."""
+    """The leases of one thread; when the thread ends they become orphans of the pool.
+
+    Those without files are kept apart, because a test may have thousands of them: they are given
+    back one by one, and are in nobody's way.
+    """
 
     def __init__(self, orphans: deque[AnyLease]) -> None:
         self._orphans = orphans
         self.held: dict[AnyLease, None] = {}
+        self.fileless: dict[AnyLease, None] = {}
+
+    def add(self, lease: AnyLease) -> None:
+        """Remember a lease."""
+        (self.fileless if lease.is_fileless else self.held)[lease] = None
+
+    def discard(self, lease: AnyLease) -> None:
+        """Forget a lease if it is one of the thread's."""
+        self.held.pop(lease, None)
+        self.fileless.pop(lease, None)
 
     def __del__(self) -> None:
         # Only appends, because a finalizer may run anywhere, also inside the pool.
-        self._orphans.extend(self.held)
+        self._orphans.extend((*self.held, *self.fileless))

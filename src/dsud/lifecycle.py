@@ -11,9 +11,10 @@ from django.db import DEFAULT_DB_ALIAS, transaction
 from django.db.models import Model
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
+from dsud import mirrors, provisioning, schema, transactions
 from dsud import models as registry
-from dsud import provisioning, schema, transactions
 from dsud.conf import FIRST_USE, SIGN_UP, conf
+from dsud.connections import alias_of, is_open
 from dsud.context import user_key
 from dsud.engines import engine
 from dsud.models import UserDatabase
@@ -93,20 +94,29 @@ def expect_database(
 def _sign_up_in_test(key: str, *, registers: bool) -> None:
     """Make the database at once, because nothing is committed in a test.
 
-    One that an earlier user has left is emptied, because its rows come back with that user.
+    One that this thread uses as an earlier user's is emptied, because its rows come back with that
+    user. Any other that is there is out of reach behind the new one, until the test is over.
     """
     provisioning.abandon(key)
     at_sign_up = SIGN_UP in conf.DSUD_PROVISION
-    if engine().serves(key):
-        schema.empty(key)
+    if is_open(alias_of(key)):
+        _empty(key)
     elif at_sign_up:
-        provisioning.stage_for_test(key)
+        if engine().staged_here(key) is None:
+            provisioning.stage_for_test(key)
+    elif engine().exists(key):
+        _empty(key)
     if not registers:
         return  # A fixture brings the rows of the registry itself, or does without.
     if at_sign_up:
         registry.put(key, **provisioning.ready(current=True))
     else:
         registry.rows(key).delete()
+
+
+def _empty(key: str) -> None:
+    schema.empty(key)
+    mirrors.renew(key)
 
 
 def _part_from_earlier_user(key: str, *, deleted: bool) -> None:

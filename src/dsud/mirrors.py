@@ -72,7 +72,7 @@ def left_empty(model: type[Model]) -> frozenset[str]:
 def forget_models(*, setting: str, **kwargs: object) -> None:
     """Look anew which models are mirrored after a setting that decides it has changed."""
     if setting in (*DECISIVE, "DSUD_UNMIRRORED_FIELDS"):
-        for remembered in (mirrored_models, copied_tables, left_empty):
+        for remembered in (mirrored_models, copied_tables, left_empty, _sql_of_copies):
             remembered.cache_clear()
         if apps.ready:
             connect()
@@ -84,37 +84,72 @@ setting_changed.connect(forget_models, dispatch_uid="dsud.mirrors.forget_models"
 # Rows as they are stored
 
 
-def _columns(model: type[Model]) -> list[AnyField]:
+def _fields(model: type[Model]) -> list[AnyField]:
     return [
         field for field in model._meta.local_concrete_fields if field.column and not field.generated
     ]
 
 
-def _stored(model: type[Model], queryset: QuerySet[Model], connection: BaseDatabaseWrapper) -> Rows:
+def _rows_of(model: type[Model], key: str, connection: BaseDatabaseWrapper) -> Rows:
     """Return rows of ``default`` as a user database stores them, without what stays empty."""
-    fields, empty = _columns(model), left_empty(model)
-    kept = [field for field in fields if field.name not in empty]
-    values = []
-    for row in queryset.order_by("pk").values_list(*(field.attname for field in kept)):
-        found = dict(zip((field.attname for field in kept), row, strict=True))
-        values.append(tuple(_value(field, found, connection) for field in fields))
-    return Rows(model._meta.db_table, [str(field.column) for field in fields], values)
+    default = connections[DEFAULT_DB_ALIAS]
+    with uncounted(default):
+        if default.vendor == connection.vendor == "sqlite":
+            values = _as_they_are(model, key, default)
+        else:
+            values = [
+                tuple(_value(model, field, row, connection) for field in _fields(model))
+                for row in _originals(model, key)
+            ]
+    return Rows(model._meta.db_table, [str(field.column) for field in _fields(model)], values)
 
 
-def _value(field: AnyField, found: dict[str, object], connection: BaseDatabaseWrapper) -> object:
-    if field.attname in found:
-        value = found[field.attname]
+def _originals(model: type[Model], key: str) -> QuerySet[Model]:
+    originals = model._base_manager.using(DEFAULT_DB_ALIAS).order_by("pk")
+    return originals.filter(pk=key) if is_of_users(model) else originals
+
+
+def _value(
+    model: type[Model], field: AnyField, row: Model | None, connection: BaseDatabaseWrapper
+) -> object:
+    if row is not None and field.name not in left_empty(model):
+        value = getattr(row, field.attname)
     else:
         value = None if field.null else field.get_default()
     return field.get_db_prep_save(value, connection)
 
 
-def _rows_of(model: type[Model], key: str, connection: BaseDatabaseWrapper) -> Rows:
-    originals = model._base_manager.using(DEFAULT_DB_ALIAS)
+def _as_they_are(
+    model: type[Model], key: str, default: BaseDatabaseWrapper
+) -> list[tuple[object, ...]]:
+    """Return what one SQLite stores for another, because a sign-up waits for it.
+
+    ``+`` keeps what is stored from being converted by the type of its column.
+    """
+    parameters: list[Any] = [
+        _value(model, field, None, default)
+        for field in _fields(model)
+        if field.name in left_empty(model)
+    ]
     if is_of_users(model):
-        originals = originals.filter(pk=key)
-    with uncounted(connections[DEFAULT_DB_ALIAS]):
-        return _stored(model, originals, connection)
+        pk = model._meta.pk
+        parameters.append(pk.get_db_prep_value(pk.to_python(key), default))
+    with default.cursor() as cursor:
+        cursor.execute(_sql_of_copies(model), parameters)
+        return cast("list[tuple[object, ...]]", cursor.fetchall())
+
+
+@functools.cache
+def _sql_of_copies(model: type[Model]) -> str:
+    meta = model._meta
+    columns = ", ".join(
+        "%s" if field.name in left_empty(model) else f'+"{meta.db_table}"."{field.column}"'
+        for field in _fields(model)
+    )
+    which = (
+        f'WHERE "{meta.pk.column}" = %s' if is_of_users(model) else f'ORDER BY "{meta.pk.column}"'
+    )
+    return f'SELECT {columns} FROM "{meta.db_table}" {which}'  # noqa: S608, because models name them
 
 
 def first_rows(key: str) -> list[Rows]:
@@ -157,8 +192,6 @@ def renew(key: str, *, shared: Mapping[str, Rows] | None = None) -> None:
 
 def _stale(key: str, alias: str, shared: Mapping[str, Rows]) -> Iterator[tuple[type[Model], Rows]]:
     for model in mirrored_models():
-        if is_of_users(model) and _is_own_row_same(model, key, alias):
-            continue
         wanted = shared.get(model._meta.db_table) or _rows_of(model, key, connections[alias])
         place = wanted.columns.index(str(model._meta.pk.column))
         stored = {row[place]: tuple(row) for row in _read(wanted, alias)}
@@ -166,30 +199,6 @@ def _stale(key: str, alias: str, shared: Mapping[str, Rows]) -> Iterator[tuple[t
             row[place] in stored and _is_same(stored[row[place]], row) for row in wanted.values
         ):
             yield model, wanted
-
-
-def _is_own_row_same(model: type[Model], key: str, alias: str) -> bool:
-    """Tell whether a user's own row is the same on both sides, where both store it alike."""
-    sides = connections[DEFAULT_DB_ALIAS], connections[alias]
-    if sides[0].vendor != sides[1].vendor:
-        return False
-    pk = model._meta.pk
-    sql, found = _select_own_row(model, sides[0].vendor), []
-    for side in sides:
-        with uncounted(side), side.cursor() as cursor:
-            cursor.execute(sql, [pk.get_db_prep_value(pk.to_python(key), side)])
-            found.append(cursor.fetchone())
-    return found[0] is not None and found[0] == found[1]
-
-
-@functools.cache
-def _select_own_row(model: type[Model], vendor: str) -> str:
-    quote = connections[DEFAULT_DB_ALIAS].ops.quote_name
-    table, empty = quote(model._meta.db_table), left_empty(model)
-    names = [str(field.column) for field in _columns(model) if field.name not in empty]
-    columns = ", ".join(f"{table}.{quote(name)}" for name in names)
-    key = f"{table}.{quote(str(model._meta.pk.column))}"
-    return f"SELECT {columns} FROM {table} WHERE {key} = %s"  # noqa: S608, because models name them
 
 
 def _is_same(stored: Sequence[object], wanted: Sequence[object]) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import functools
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from typing import Any
 
 from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from dsud.connections import uncounted
@@ -30,13 +33,24 @@ class UserDatabase(models.Model):
     last_error = models.TextField(_("last error"), blank=True)
     created = models.DateTimeField(_("created"), auto_now_add=True)
     migrated = models.DateTimeField(_("migrated"), null=True, blank=True)
+    # What files said when they were last looked at, because nothing is noted when they are used.
+    size = models.BigIntegerField(_("size in bytes"), null=True, blank=True, db_index=True)
+    last_used = models.DateTimeField(_("last used"), null=True, blank=True, db_index=True)
+    missing = models.BooleanField(_("file is missing"), default=False)
+    verified = models.DateTimeField(_("verified"), null=True, blank=True)
 
     class Meta:
-        """How Django names the registry."""
+        """How Django names the registry, and what operators look for among a hundred thousand."""
 
         verbose_name = _("user database")
         verbose_name_plural = _("user databases")
         ordering = ("pk",)
+        indexes = [
+            models.Index(fields=["state", "schema"], name="dsud_by_schema"),
+            models.Index(fields=["migrated"], name="dsud_by_migrated"),
+            models.Index(fields=["state"], name="dsud_failed", condition=~models.Q(last_error="")),
+            models.Index(fields=["state"], name="dsud_missing", condition=models.Q(missing=True)),
+        ]
 
     def __str__(self) -> str:
         return self.user_key
@@ -58,6 +72,58 @@ class UserDatabaseNumber(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pk}: {self.user_key}"
+
+
+class FleetRun(models.Model):
+    """One run of a command over user databases: who was meant, and how it ended."""
+
+    class Outcome(models.TextChoices):
+        """How a run ended."""
+
+        RUNNING = "running", _("running, or killed")
+        DONE = "done", _("done")
+        FAILED = "failed", _("some failed")
+        STOPPED = "stopped", _("stopped")
+
+    command = models.CharField(_("command"), max_length=255)
+    arguments = models.JSONField(_("arguments"), default=list)
+    started = models.DateTimeField(_("started"), auto_now_add=True, db_index=True)
+    finished = models.DateTimeField(_("finished"), null=True, blank=True)
+    outcome = models.CharField(
+        _("outcome"), max_length=16, choices=Outcome.choices, default=Outcome.RUNNING
+    )
+    done = models.PositiveIntegerField(_("databases that are done"), default=0)
+    failed = models.PositiveIntegerField(_("databases that failed"), default=0)
+
+    class Meta:
+        """The newest first."""
+
+        verbose_name = _("run over user databases")
+        verbose_name_plural = _("runs over user databases")
+        ordering = ("-pk",)
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {self.command}"
+
+
+class FleetFailure(models.Model):
+    """Why a run failed for one user's database."""
+
+    run = models.ForeignKey(
+        FleetRun, on_delete=models.CASCADE, related_name="failures", verbose_name=_("run")
+    )
+    user_key = models.CharField(_("user key"), max_length=255)
+    cause = models.TextField(_("cause"))
+
+    class Meta:
+        """In the order of the run."""
+
+        verbose_name = _("failure of a user database")
+        verbose_name_plural = _("failures of user databases")
+        ordering = ("pk",)
+
+    def __str__(self) -> str:
+        return f"{self.user_key}: {self.cause}"
 
 
 def _uncounted() -> AbstractContextManager[None]:
@@ -110,17 +176,46 @@ def put(user_key: str, **values: object) -> None:
     if not connection.features.supports_update_conflicts_with_target:
         write(user_key, unless=None, **values)
         return
-    row = UserDatabase(user_key=user_key, **values)
-    fields = [field for field in UserDatabase._meta.concrete_fields if not field.primary_key]
-    changed = ", ".join(f"{name} = excluded.{name}" for name in values)
+    row = {**_at_first(), "user_key": user_key, **values}
     with _uncounted(), connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {UserDatabase._meta.db_table}"  # noqa: S608, because nothing is a visitor's
-            f" ({', '.join(str(field.column) for field in fields)})"
-            f" VALUES ({', '.join('%s' for _ in fields)})"
-            f" ON CONFLICT (user_key) DO UPDATE SET {changed}",
-            [field.get_db_prep_save(field.pre_save(row, add=True), connection) for field in fields],
+            _insert_or_update(tuple(values)),
+            [
+                value if isinstance(value := row[name], str) else prepare(value, connection)
+                for name, prepare in _fields()
+            ],
         )
+
+
+def _columns() -> list[models.Field[object, object]]:
+    return [field for field in UserDatabase._meta.concrete_fields if not field.primary_key]
+
+
+@functools.cache
+def _fields() -> list[tuple[str, Callable[..., Any]]]:
+    """Return the fields by name, each with what prepares a value that is no text."""
+    return [(field.name, field.get_db_prep_save) for field in _columns()]
+
+
+def _at_first() -> dict[str, object]:
+    """Return what a new row has, without making an instance to ask it."""
+    return {**_defaults(), "created": timezone.now()}
+
+
+@functools.cache
+def _defaults() -> dict[str, object]:
+    return {field.name: field.get_default() for field in _columns()}
+
+
+@functools.cache
+def _insert_or_update(changed: tuple[str, ...]) -> str:
+    return (
+        f"INSERT INTO {UserDatabase._meta.db_table}"  # noqa: S608, because nothing is a visitor's
+        f" ({', '.join(str(field.column) for field in _columns())})"
+        f" VALUES ({', '.join('%s' for _ in _columns())})"
+        f" ON CONFLICT (user_key) DO UPDATE SET"
+        f" {', '.join(f'{name} = excluded.{name}' for name in changed)}"
+    )
 
 
 def outdated(schema: str, *, migrated_before: datetime | None = None) -> list[tuple[str, str]]:
@@ -166,9 +261,14 @@ def write_ready(keys: Sequence[str], **values: object) -> None:
         objects.bulk_create(missing, ignore_conflicts=True)
 
 
-def record_failure(user_key: str, error: Exception) -> None:
+def record_failure(user_key: str, error: BaseException) -> None:
     """Record what went wrong with a user's database."""
-    rows(user_key).update(last_error=f"{type(error).__name__}: {error}")
+    rows(user_key).update(last_error=cause_of(error))
+
+
+def cause_of(error: BaseException) -> str:
+    """Return what is recorded of an error."""
+    return f"{type(error).__name__}: {error}"
 
 
 def mark_deleted(user_key: str) -> None:

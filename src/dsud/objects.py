@@ -17,6 +17,7 @@ from django.db.models.fields.related_descriptors import (
 
 from dsud.context import active_alias, current_activation, entered_key
 from dsud.guards import refuse_foreign
+from dsud.replacements import Replacement, put_into_place
 from dsud.router import is_mirrored, is_user_model, owner_of
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def read_others_later(keep: Callable[..., None]) -> Callable[..., None]:
     return keeping
 
 
-def _replaced() -> Iterator[tuple[object, str, Callable[..., object]]]:
+def _replaced() -> Iterator[Replacement]:
     """Yield where each guard goes: a class, the name in it, and the guard."""
     yield Model, "refresh_from_db", refuse_refresh
     yield Model, "validate_unique", refuse_arguments
@@ -138,7 +139,4 @@ def install() -> None:
     which ``select_related`` hands what it found. If one of them goes, what is asked of another user's
     object is answered from the active user's rows, or a key to another user is read as None.
     """
-    for owner, name, guard in _replaced():
-        method = getattr(owner, name)
-        if not hasattr(method, "__wrapped__"):
-            setattr(owner, name, guard(method))
+    put_into_place(_replaced())

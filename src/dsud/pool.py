@@ -57,15 +57,15 @@ class Pool:
         return len(self._leased)
 
     def held(self) -> frozenset[AnyLease]:
-        """Return the leases of this thread."""
-        return frozenset(self._mine())
+        """Return the leases of this thread, without those that hold no file."""
+        return frozenset(self._mine().held)
 
-    def _mine(self) -> dict[AnyLease, None]:
+    def _mine(self) -> ThreadLeases:
         try:
             leases: ThreadLeases = self._local.leases
         except AttributeError:
             leases = self._local.leases = ThreadLeases(self._orphans)
-        return leases.held
+        return leases
 
     # Leasing
 
@@ -87,7 +87,7 @@ class Pool:
             lease = Lease(handle, borrower, opened=False)
         with self._lock:
             self._leased.add(lease)
-        self._mine()[lease] = None
+        self._mine().add(lease)
         return lease
 
     def _open_in_slot(self, database: Hashable, open_handle: Callable[[], H]) -> H:
@@ -130,7 +130,11 @@ class Pool:
 
     def _take_from_others(self) -> bool:
         """Take back a connection that its thread does not use; the caller holds the lock."""
-        return any(self._take_back(lease, force=Force.NOTHING) for lease in list(self._leased))
+        return any(
+            self._take_back(lease, force=Force.NOTHING)
+            for lease in list(self._leased)
+            if not lease.is_fileless
+        )
 
     def _wait(self, deadline: float) -> float:
         """Wait for a connection to come back; the caller holds the lock, which is let go."""
@@ -183,7 +187,7 @@ class Pool:
         """Return a connection of this thread; tell whether it could part from its borrower."""
         if not self._take_back(lease, force=force):
             return False
-        self._mine().pop(lease, None)
+        self._mine().discard(lease)
         return True
 
     def release_thread(
@@ -191,12 +195,14 @@ class Pool:
     ) -> None:
         """Return every connection of this thread that ``force`` can get back.
 
-        Those of the leases in ``untouched`` are returned only when they are idle.
+        Those of the leases in ``untouched`` are returned only when they are idle, and those that
+        hold no file only when everything is.
         """
         mine = self._mine()
-        for lease in list(mine):
+        leases = [*mine.held, *(mine.fileless if force is Force.EVERYTHING else ())]
+        for lease in leases:
             if lease not in self._leased:
-                mine.pop(lease, None)  # Another thread needed it and took it back.
+                mine.discard(lease)  # Another thread needed it and took it back.
             else:
                 self.give_back(lease, force=Force.NOTHING if lease in untouched else force)
 

@@ -17,6 +17,7 @@ from django.utils import timezone
 from dsud import key_ranges, mirrors, schema, transactions
 from dsud import models as registry
 from dsud.conf import FIRST_USE, conf
+from dsud.connections import alias_of
 from dsud.context import user_key
 from dsud.engines import engine
 from dsud.engines.base import Staged
@@ -118,7 +119,7 @@ def _make_now_or_at_commit(key: str) -> bool:
     """Make a database unless there is one; tell which."""
     with _disk_errors_typed(key):
         if transactions.is_of_a_test():
-            return stage_for_test(key) and register(key, current=True)
+            return _stage_and_register_for_test(key)
         if transaction.get_connection(DEFAULT_DB_ALIAS).in_atomic_block:
             return _stage_until_commit(key)
         return _make(key)
@@ -132,17 +133,17 @@ def provide_after_sign_up(key: str) -> None:
 
 
 def _make(key: str) -> bool:
-    _initialize_location(key)
-    first = {} if engine().exists(key) else _first(key)  # No lock yet: it writes.
+    initialize_location(key)
+    first = {} if engine().exists(key) else begin_with(key)  # No lock yet: it writes.
     with engine().lock(key):
         if engine().exists(key):
             return False
-        engine().stage(key, prepare(), **(first or _first(key))).publish()
-    _announce(key)
+        engine().stage(key, prepare(), **(first or begin_with(key))).publish()
+    announce(key)
     return True
 
 
-def _first(key: str) -> dict[str, Any]:
+def begin_with(key: str) -> dict[str, Any]:
     """Return what a new database begins with beside the template."""
     return {"rows": mirrors.first_rows(key), **key_ranges.for_new(key)}
 
@@ -160,7 +161,8 @@ def is_location_lost() -> bool:
     return not engine().is_initialized() and registry.any_ready()
 
 
-def _initialize_location(key: str) -> None:
+def initialize_location(key: str) -> None:
+    """Make the location ready; raise ``UserDatabaseUnavailable`` when it is lost."""
     if engine().is_initialized():
         return
     if registry.any_ready():
@@ -184,7 +186,7 @@ def _disk_errors_typed(key: str) -> Iterator[None]:
         ) from error
 
 
-def _announce(key: str) -> None:
+def announce(key: str) -> None:
     """Register a published database; without its lock, for which holders of ``default`` may wait."""
     if not register(key, current=True):
         retire(key, unless_expected=True)  # Its user was deleted while it was made.
@@ -198,7 +200,11 @@ def register(key: str, *, current: bool) -> bool:
 
     Tell whether that was done: a database that is registered as deleted stays so.
     """
-    return registry.write(key, unless=State.DELETED, **ready(current=current))
+    values = ready(current=current)
+    if engine().exists(key):
+        values["size"] = engine().size(key)
+        values["last_used"] = timezone.now()
+    return registry.write(key, unless=State.DELETED, **values)
 
 
 def ready(*, current: bool) -> dict[str, object]:
@@ -207,6 +213,7 @@ def ready(*, current: bool) -> dict[str, object]:
         "state": State.READY,
         "schema": schema.fingerprint() if current else "",
         "last_error": "",
+        "missing": False,
         "migrated": timezone.now(),
     }
 
@@ -241,7 +248,7 @@ class Birth:
                 self._staged.publish()
         finally:
             self._undo()
-        _announce(self._key)
+        announce(self._key)
 
     def abandon(self) -> None:
         """Discard what was staged; ``complete`` then does nothing."""
@@ -283,12 +290,12 @@ def replace_at_commit(key: str) -> None:
 
 
 def _stage_until_commit(key: str, *, replaces: bool = False) -> bool:
-    _initialize_location(key)
+    initialize_location(key)
     with ExitStack() as held:
         held.enter_context(engine().lock(key))
         if engine().exists(key) and not replaces:
             return False
-        staged = engine().stage(key, prepare(), **_first(key))
+        staged = engine().stage(key, prepare(), **begin_with(key))
         held.callback(staged.discard)
         registry.write(key, state=State.PENDING, schema="", last_error="")
         birth = Birth(key, staged, held=held.pop_all(), replaces=replaces)
@@ -310,18 +317,23 @@ def _on_commit_first(callback: Callable[[], None]) -> None:
 # Inside a ``TestCase``
 
 
-def stage_for_test(key: str) -> bool:
-    """Make a database that nobody else ever reaches, until the block it is made in is rolled back.
-
-    No callback waits for a commit, because there is none, and a test may count them.
-    """
+def _stage_and_register_for_test(key: str) -> bool:
     if engine().exists(key):
         return False
+    stage_for_test(key)
+    return register(key, current=True)
+
+
+def stage_for_test(key: str) -> None:
+    """Make a database that nobody else ever reaches, until the block it is made in is rolled back.
+
+    One that is in the user's place stays there. No callback waits for a commit, because there is
+    none, and a test may count them.
+    """
     with ExitStack() as held:
-        staged = engine().stage_for_test(key, prepare(), **_first(key))
+        staged = engine().stage_for_test(key, prepare(), **begin_with(key))
         held.callback(staged.discard)
         birth = Birth(key, staged, held=held.pop_all(), replaces=False)
     _births.of[key] = birth
-    transactions.undo_with_block(birth.abandon)
+    transactions.end_birth_with_block(alias_of(key), birth.abandon)
     user_database_provisioned.send(sender=None, user_key=key)
-    return True

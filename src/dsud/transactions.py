@@ -35,12 +35,27 @@ class Level:
     def __init__(self, atomic: Atomic, around: Level | None = None) -> None:
         self.atomic = atomic
         self.joined: dict[str, Atomic] = {}
+        #: Their connections, because a test may have thousands, and Django takes long to find one.
+        self.connections: dict[str, BaseDatabaseWrapper] = {}
         self.undo: list[Callable[[], None]] = []
+        #: The user databases that were made since a test opened the block, and go with it.
+        self.born: set[str] = set()
         #: The user databases that may join, because they take part in the block around this one.
-        self.sound: list[str] = []
+        self.sound: dict[str, BaseDatabaseWrapper] = {}
         if around is not None and atomic.savepoint:
-            waiting = (*around.joined, *around.sound)
-            self.sound = [alias for alias in waiting if not connections[alias].needs_rollback]
+            waiting = {**around.connections, **around.sound}
+            self.sound = {alias: each for alias, each in waiting.items() if not each.needs_rollback}
+
+    def join(self, alias: str, block: Atomic) -> None:
+        """Let a user database take part with a block of its own, which is open."""
+        self.joined[alias] = block
+        self.connections[alias] = connections[alias]
+
+    def forget(self, alias: str) -> None:
+        """Let a user database take part no more."""
+        for found in (self.joined, self.connections, self.sound):
+            found.pop(alias, None)
+        self.born.discard(alias)
 
     @property
     def is_of_a_test(self) -> bool:
@@ -74,7 +89,8 @@ def covers_users(atomic: Atomic) -> bool:
 def join(connection: BaseDatabaseWrapper) -> None:
     """Let a user's database join the blocks that are open, before it is used for the first time.
 
-    It joins each level with a block of its own, so that it rolls back at the depth that fails.
+    It joins each level with a block of its own, so that it rolls back at the depth that fails; one
+    that was made in a test has no state to go back to from before.
     """
     stack, alias = _levels.stack, connection.alias
     if not stack or alias in stack[-1].joined or alias == _levels.joining:
@@ -85,20 +101,24 @@ def join(connection: BaseDatabaseWrapper) -> None:
         # An explicit alias stays explicit, but what a test writes ends with the test. What it writes
         # in this block is not undone with it, so that its wish to be rolled back outlives the block.
         for level in stack:
-            level.sound = [other for other in level.sound if other != alias]
+            level.sound.pop(alias, None)
         stack = [level for level in stack if level.is_of_a_test]
     _levels.joining = alias
     try:
-        for level in stack:
+        for level in stack[_depth_of_birth(stack, alias) :]:
             if alias not in level.joined:
                 block = Atomic(alias, level.atomic.savepoint, False)
                 block._from_testcase = level.is_of_a_test  # type: ignore[attr-defined]
                 # A test did not ask for its own block, and counts no query for it.
                 with uncounted(connection) if level.is_of_a_test else nullcontext():
                     _enter(block)
-                level.joined[alias] = block
+                level.join(alias, block)
     finally:
         _levels.joining = None
+
+
+def _depth_of_birth(stack: list[Level], alias: str) -> int:
+    return next((depth for depth, level in enumerate(stack) if alias in level.born), 0)
 
 
 def follows_default(alias: str) -> bool:
@@ -124,6 +144,15 @@ def joined() -> list[str]:
 def undo_with_block(undo: Callable[[], None]) -> None:
     """Call something when the innermost block, or one around it, is rolled back."""
     _levels.stack[-1].undo.append(undo)
+
+
+def end_birth_with_block(alias: str, undo: Callable[[], None]) -> None:
+    """Call something when the block is rolled back in which a test has made a user database.
+
+    What a test opened is always rolled back, which the innermost block may not be.
+    """
+    undo_with_block(undo)
+    next(level for level in reversed(_levels.stack) if level.is_of_a_test).born.add(alias)
 
 
 def is_undone_around(undo: Callable[[], None]) -> bool:
@@ -192,8 +221,8 @@ def _agree_on_rollback(level: Level) -> None:
     One that has not joined may wish it, too, when it fails before its first cursor; nothing was
     done to it in this block, so that it is sound when the block is over.
     """
-    together = [connections[alias] for alias in (DEFAULT_DB_ALIAS, *level.joined)]
-    waiting = [connections[alias] for alias in level.sound if alias not in level.joined]
+    together = [connections[DEFAULT_DB_ALIAS], *level.connections.values()]
+    waiting = [each for alias, each in level.sound.items() if alias not in level.joined]
     if any(connection.needs_rollback for connection in (*together, *waiting)):
         for connection in together:
             connection.needs_rollback = True
@@ -245,8 +274,7 @@ def forget(alias: str) -> None:
     What was begun on the old file is over; at its next use the new one joins the open blocks.
     """
     for level in _levels.stack:
-        level.joined.pop(alias, None)
-        level.sound = [other for other in level.sound if other != alias]
+        level.forget(alias)
     connection = connections[alias]
     connection.in_atomic_block = False  # Because close() breaks a block that is open.
     connection.close()

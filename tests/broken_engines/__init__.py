@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import filterfalse, islice
 from unittest.mock import patch
 
-from dsud.engines.sqlite import connection, engine
+from dsud.engines.sqlite import connection, engine, in_memory
 from dsud.engines.sqlite.templates import Templates
 from dsud.exceptions import NotSupportedByEngine, UserDatabaseUnavailable
 from tests import flat_engine
@@ -113,6 +113,34 @@ class KeepsTestUsers(Engine):
 class BeginsEmpty(Engine):
     def stage(self, user_key, fingerprint, *, rows=(), **keys):
         return super().stage(user_key, fingerprint, **keys)
+
+
+class PrefersWhatIsInPlace(Engine):
+    def _place(self, user_key):
+        return self._live(user_key) or self.staged.get(user_key)
+
+
+class SharesAmongTestUsers(Engine):
+    def open(self, user_key, wrapper, *, database):
+        handle = super().open(user_key, wrapper, database=database)
+        handle.raw = self.__dict__.setdefault("_raw", handle.raw)
+        return handle
+
+
+class LeavesToTestUsers(Engine):
+    """Gives a connection to the next user of a test as it is."""
+
+    def open(self, user_key, wrapper, *, database):
+        handle = super().open(user_key, wrapper, database=database)
+        handle.__class__ = LeavingHandle
+        return handle
+
+
+class LeavingHandle(in_memory.HandleInMemory):
+    __slots__ = ()
+
+    def close(self):
+        in_memory.spares.keep(self.raw)
 
 
 class ListsSome(Engine):

@@ -26,6 +26,9 @@ class UserFileStorage(FileSystemStorage):
     The same URL means another file for another user.
     """
 
+    #: By this a split knows that files have to be moved along with the rows that name them.
+    has_directory_of_user: ClassVar[bool] = True
+
     def __init__(self, *, base_url: str | None = None, allow_overwrite: bool = False) -> None:
         self._is_served = base_url is not None
         super().__init__(

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -59,6 +60,16 @@ class Staged(ABC):
     @abstractmethod
     def discard(self) -> None:
         """Remove what was built; doing it twice, or after publishing, does nothing."""
+
+
+class ReadingCursor(Protocol):
+    """What runs statements as Django writes them, and gives the values as the database has them."""
+
+    def execute(self, sql: str, params: Sequence[object], /) -> object:
+        """Run a statement with placeholders in Django's manner."""
+
+    def fetchone(self) -> Sequence[object]:
+        """Return the next row."""
 
 
 class BaseEngine(ABC):
@@ -114,6 +125,14 @@ class BaseEngine(ABC):
         """
         raise NotSupportedByEngine(self.alias, "refuse changes to a user's database")
 
+    def reading(self, user_key: str) -> AbstractContextManager[ReadingCursor] | None:
+        """Return a quick way to run statements that Django has compiled and that only read.
+
+        None when there is none here and now, so that Django's connection is the way; and so it is
+        when this raises an error of the database's driver. Raises ``UserDatabaseUnavailable``.
+        """
+        return None
+
     @abstractmethod
     def exists(self, user_key: str) -> bool:
         """Tell whether a complete database is in the user's place.
@@ -132,6 +151,10 @@ class BaseEngine(ABC):
 
         Raises ``UserDatabaseDoesNotExist``.
         """
+
+    def last_written(self, user_key: str) -> datetime | None:
+        """Return when the user's database was changed last, or None when the engine cannot tell."""
+        return None
 
     @abstractmethod
     def lock(self, user_key: str) -> AbstractContextManager[None]:
@@ -180,7 +203,8 @@ class BaseEngine(ABC):
     ) -> Staged:
         """Clone the template for a user of a test, who never publishes it but discards it soon.
 
-        Nothing is locked. What the engine can do without in this case, it may leave out.
+        Nothing is locked. What the engine can do without in this case, it may leave out. A database
+        that is in the user's place stays there, out of this thread's reach until then.
         """
         ranges = {} if keys is None else {"keys": keys}
         return self.stage(user_key, fingerprint, rows=rows, **ranges)
@@ -259,6 +283,16 @@ class BaseEngine(ABC):
         changes nothing, but for tables that are new. Raises ``NotSupportedByEngine``.
         """
         raise NotSupportedByEngine(self.alias, DISTINCT_KEYS)
+
+    #: Can the databases be attached to a connection of Python's own SQLite, by ``attachable``?
+    attaches: ClassVar[bool] = False
+
+    def attachable(self, user_key: str) -> str:
+        """Return the URI by which maintenance attaches the database that this thread would open.
+
+        Raises ``UserDatabaseDoesNotExist``, and ``NotSupportedByEngine`` unless it ``attaches``.
+        """
+        raise NotSupportedByEngine(self.alias, "attach a user's database")
 
     @abstractmethod
     def is_initialized(self) -> bool:

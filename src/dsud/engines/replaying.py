@@ -51,7 +51,8 @@ class Replayer(ABC):
         """Open one durable transaction that writes, and in which constraints are not enforced.
 
         Schema editors may be entered inside. What runs is recorded statements only if it ``is_trusted``;
-        the connection may then be one that refuses nothing, and is not leased again. Raises ``TransactionManagementError`` inside another.
+        the connection may then refuse nothing any more, and is not leased again. Raises
+        ``TransactionManagementError`` inside another.
         """
 
     @abstractmethod

@@ -6,7 +6,6 @@ import atexit
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +13,7 @@ from types import ModuleType
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from dsud.conf import EngineSettings, conf
+from dsud.engines import leftovers
 from dsud.exceptions import InvalidEngine
 
 #: Tells the processes that a run of tests starts where it keeps its user databases.
@@ -92,10 +92,14 @@ class Scratch:
         return self._directory
 
     def root(self) -> Path:
-        """Return the directory of the whole run; the process that makes it removes it at its end."""
+        """Return the directory of the whole run; the process that makes it removes it at its end.
+
+        One that is killed cannot, so that the next run does.
+        """
         if (root := os.environ.get(ENVIRONMENT_VARIABLE)) is None:
-            root = tempfile.mkdtemp(prefix="dsud-tests-")
-            os.environ[ENVIRONMENT_VARIABLE] = root
+            leftovers.remove_leftovers()
+            directory, self._lock = leftovers.make_directory()
+            root = os.environ[ENVIRONMENT_VARIABLE] = str(directory)
             atexit.register(self._remove_root, root, os.getpid())
         return Path(root)
 

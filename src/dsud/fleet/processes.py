@@ -173,7 +173,7 @@ class Crew(Generic[R]):
             self._stillborn = 0
             for each in told:
                 self._keep(each)
-                self._seconds = 0.8 * self._seconds + 0.2 * each.seconds
+                self._seconds = (self._seconds + each.seconds) / 2
 
     def _pipes(self) -> list[Connection]:
         """Return whom to listen to: when too much waits, only the one whose turn it is."""

@@ -1,98 +1,135 @@
-"""How far a run over many databases is: a bar on a terminal, lines with percentages elsewhere."""
+"""How far a run is: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Protocol, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import IO, TypeVar
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
-    TaskProgressColumn,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
+from rich.text import Text
 
-from dsud import fleet
+from dsud.fleet import Outcome
 
 R = TypeVar("R")
 
-#: Seconds between two lines.
-EVERY = 5.0
+#: Seconds between two lines where there is no terminal, and between two looks of the bar.
+LINES_EVERY = 5.0
+BAR_EVERY = 0.1
 
 
-class Stream(Protocol):
-    """Where a command writes errors and notes to."""
+class Rate(ProgressColumn):
+    """How many databases a second."""
 
-    def write(self, text: str) -> object: ...
-    def isatty(self) -> bool: ...
+    def render(self, task: Task) -> Text:
+        """Return the column's text."""
+        return Text("" if task.speed is None else f"{task.speed:.0f}/s")
 
 
-def shown(
-    outcomes: Iterable[fleet.Outcome[R]], *, total: int, stream: Stream
-) -> Iterator[fleet.Outcome[R]]:
-    """Yield the outcomes, and show meanwhile how many there were, how fast, and how many failed."""
-    with _on_terminal(total, stream) if stream.isatty() else _in_lines(total, stream) as tell:
-        failures = 0
+class Progress:
+    """Follows outcomes; each is counted when it passes."""
+
+    def __init__(
+        self,
+        stream: IO[str],
+        *,
+        total: int,
+        verb: str,
+        is_quiet: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stream = stream
+        self._total = total
+        self._verb = verb
+        self._is_quiet = is_quiet
+        self._clock = clock
+        self._bar: RichProgress | None = None
+        self.count = 0
+        self.failed = 0
+
+    def following(self, outcomes: Iterable[Outcome[R]]) -> Iterator[Outcome[R]]:
+        """Yield the outcomes, and show how far they are."""
+        if self._is_quiet or not self._total:
+            yield from outcomes
+        elif self._stream.isatty():
+            yield from self._with_bar(outcomes)
+        else:
+            yield from self._with_lines(outcomes)
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Step aside for a block that prints, because a bar stands where it would."""
+        return nullcontext() if self._bar is None else _hidden(self._bar)
+
+    def _note(self, outcome: Outcome[R]) -> None:
+        self.count += 1
+        self.failed += outcome.error is not None
+
+    # On a terminal
+
+    def _with_bar(self, outcomes: Iterable[Outcome[R]]) -> Iterator[Outcome[R]]:
+        # Drawn by us and not by a thread of its own, because workers are forked meanwhile.
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            Rate(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[failures]}"),
+            console=Console(file=self._stream),
+            auto_refresh=False,
+            transient=True,
+        )
+        task = self._bar.add_task(self._verb, total=self._total, failures="")
+        drawn = 0.0
+        with self._bar:
+            for outcome in outcomes:
+                self._note(outcome)
+                failures = f"[red]{self.failed} failed" if self.failed else ""
+                self._bar.update(task, completed=self.count, failures=failures)
+                if self._clock() - drawn > BAR_EVERY:
+                    self._bar.refresh()
+                    drawn = self._clock()
+                yield outcome
+        self._bar = None
+
+    # Elsewhere
+
+    def _with_lines(self, outcomes: Iterable[Outcome[R]]) -> Iterator[Outcome[R]]:
+        began = said = self._clock()
         for outcome in outcomes:
-            failures += outcome.error is not None
-            tell.tell(failures)
+            self._note(outcome)
+            now = self._clock()
+            if now - said >= LINES_EVERY and self.count < self._total:
+                self._stream.write(self._line(now - began) + "\n")
+                said = now
             yield outcome
 
-
-class _Teller(Protocol):
-    def tell(self, failures: int) -> None: ...
-
-
-@contextmanager
-def _on_terminal(total: int, stream: Stream) -> Iterator[_Teller]:
-    columns = (
-        BarColumn(),
-        TaskProgressColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.0f}/s, {task.fields[failures]} failed, ready in"),
-        TimeRemainingColumn(),
-    )
-    console = Console(file=cast("None", stream))
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield _Bar(progress, total)
-
-
-class _Bar:
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress = progress
-        self._task = progress.add_task("", total=total, rate=0.0, failures=0)
-        self._start, self._done = time.monotonic(), 0
-
-    def tell(self, failures: int) -> None:
-        self._done += 1
-        rate = self._done / max(time.monotonic() - self._start, 0.001)
-        self._progress.update(self._task, advance=1, rate=rate, failures=failures)
-
-
-@contextmanager
-def _in_lines(total: int, stream: Stream) -> Iterator[_Teller]:
-    yield _Lines(total, stream)
-
-
-class _Lines:
-    def __init__(self, total: int, stream: Stream) -> None:
-        self._total, self._stream = total, stream
-        self._start = self._last = time.monotonic()
-        self._done = 0
-
-    def tell(self, failures: int) -> None:
-        self._done += 1
-        now = time.monotonic()
-        if now - self._last < EVERY:
-            return
-        self._last = now
-        rate = self._done / (now - self._start)
-        self._stream.write(
-            f"{self._done / self._total:.0%}: {self._done} of {self._total},"
-            f" {rate:.0f}/s, {failures} failed\n"
+    def _line(self, seconds: float) -> str:
+        rate = self.count / seconds
+        left = timedelta(0, round((self._total - self.count) / rate))
+        failed = f", {self.failed} failed" if self.failed else ""
+        share = 100 * self.count // self._total
+        return (
+            f"{share:3d}% {self._verb} {self.count} of {self._total}{failed},"
+            f" {rate:.0f}/s, {left} left"
         )
+
+
+@contextmanager
+def _hidden(bar: RichProgress) -> Iterator[None]:
+    bar.stop()
+    try:
+        yield
+    finally:
+        bar.start()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from django.core.management.base import CommandError
 
 from dsud import fleet, rollout
 from dsud.management.fleet_command import SOME_FAILED, FleetCommand, Tally
+from dsud.management.fleet_command import Done as Work
 from dsud.migrating import Done
 from dsud.recording import RecordingFailed
 
@@ -16,14 +17,15 @@ class Telling:
     """What a rollout tells: of each database, and at the end."""
 
     def __init__(
-        self, command: FleetCommand, options: Mapping[str, object], *, shows_steps: bool, run: str
+        self, command: FleetCommand, options: dict[str, object], done: Work, *, run: str
     ) -> None:
         self._command = command
+        self._done = done
         self._as_json = bool(options["as_json"])
-        self._shows_steps = shows_steps or int(str(options["verbosity"])) > 1
-        self._done = "rehearsed" if options["rehearse"] != 0 else "migrated"
+        self._shows_steps = bool(done.arguments) or int(str(options["verbosity"])) > 1
         self._run = run
         self._tally = Tally()
+        self._progress = command.progress_of(options, done)
         self._snapshots = 0
         self._stopped = ""
 
@@ -47,10 +49,14 @@ class Telling:
 
     def _documents(self, outcomes: Iterator[fleet.Outcome[Done]]) -> Iterator[dict[str, object]]:
         try:
-            for outcome in self._tally.counting(outcomes):
+            kept = fleet.recorded(
+                outcomes, command=self._done.command, arguments=self._done.arguments
+            )
+            for outcome in self._tally.counting(self._progress.following(kept)):
                 self._snapshots += outcome.result is not None and outcome.result.has_snapshot
-                if not self._as_json:
-                    self._write_steps(outcome)
+                if not self._as_json and self._shows_steps and outcome.result is not None:
+                    with self._progress.aside():
+                        self._write_steps(outcome.user_key, outcome.result)
                 yield _document(outcome)
         except rollout.RolloutStopped as stopped:
             self._stopped = str(stopped)
@@ -59,17 +65,17 @@ class Telling:
                 f"{error} No user database was touched.", returncode=SOME_FAILED
             ) from error
 
-    def _write_steps(self, outcome: fleet.Outcome[Done]) -> None:
-        if self._shows_steps and outcome.result is not None:
-            style = self._command.style.MIGRATE_HEADING
-            self._command.stdout.write(style(f"User {outcome.user_key}:"))
-            for step in outcome.result.steps or ("Nothing to do",):
-                self._command.stdout.write(f"  {step}")
+    def _write_steps(self, key: str, done: Done) -> None:
+        self._command.stdout.write(self._command.style.MIGRATE_HEADING(f"User {key}:"))
+        for step in done.steps or ("Nothing to do",):
+            self._command.stdout.write(f"  {step}")
 
     def _summarize(self, current: int) -> None:
         others = f", {current} were current already" if current else ""
         write = self._command.stdout.write
-        write(f"{self._tally.done} of {self._tally.count} user databases {self._done}{others}.")
+        write(
+            f"{self._tally.done} of {self._tally.count} user databases {self._done.verb}{others}."
+        )
         if self._snapshots:
             write(
                 f"{self._snapshots} have a snapshot of before;"

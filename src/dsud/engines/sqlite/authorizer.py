@@ -79,9 +79,8 @@ class Authorizer:
         if action == sqlite3.SQLITE_PRAGMA and (second is None or pragma in _LOOKING_PRAGMAS):
             return sqlite3.SQLITE_OK  # Reading harms nobody; a pragma has a value when it is set.
         self.changed = True
-        if action == sqlite3.SQLITE_PRAGMA and self.is_read_only and pragma in _WRITING_PRAGMAS:
-            return sqlite3.SQLITE_DENY
-        return _denied_if(action == sqlite3.SQLITE_PRAGMA and pragma in _DENIED_PRAGMAS)
+        denied = _DENIED_PRAGMAS | (_WRITING_PRAGMAS if self.is_read_only else set())
+        return _denied_if(action == sqlite3.SQLITE_PRAGMA and pragma in denied)
 
 
 def _is_copied(table: str) -> bool:

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from django.conf import settings as django_settings
 from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils.timezone import make_naive
 
 from dsud.conf import EngineSettings
-from dsud.engines.base import BaseEngine, Rows
+from dsud.engines.base import BaseEngine, ReadingCursor, Rows
 from dsud.engines.ranges import KeyRange
 from dsud.engines.scratch import in_tests
-from dsud.engines.sqlite import checks, connection, files, image, sequences, snapshots
-from dsud.engines.sqlite.authorizer import restrict
-from dsud.engines.sqlite.paths import uri_of, user_directory
+from dsud.engines.sqlite import (
+    checks,
+    connection,
+    files,
+    image,
+    in_memory,
+    sequences,
+    snapshots,
+)
+from dsud.engines.sqlite.paths import fan_and_name, uri_of, user_directory
+from dsud.engines.sqlite.reading import looking_into
 from dsud.engines.sqlite.replaying import SQLiteReplayer
 from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
 from dsud.engines.sqlite.templates import Templates
@@ -40,6 +52,7 @@ class Engine(BaseEngine):
     backend = "dsud.engines.sqlite"
     supports_snapshots = True
     supports_distinct_keys = True
+    attaches = True
 
     def __init__(self, alias: str, settings: EngineSettings) -> None:
         super().__init__(alias, settings)
@@ -78,9 +91,11 @@ class Engine(BaseEngine):
 
     def path_of(self, user_key: str) -> Path | None:
         """Return the file to open for a user here and now, or None when there is none."""
-        if (staged := self.staged.get(user_key)) is not None:
-            return staged.path
-        return self._live(user_key)
+        place = self._place(user_key)
+        return None if place is None else _path_at(place)
+
+    def _place(self, user_key: str) -> Path | StagedFile | None:
+        return self.staged.get(user_key) or self._live(user_key)
 
     def pool_key(self, user_key: str) -> Hashable:
         """Return what the pool counts a connection by: its user, and the file if it is staged here."""
@@ -109,16 +124,15 @@ class Engine(BaseEngine):
         """
         place = self._provided_place(user_key)
         if isinstance(place, StagedInMemory):
-            return self._open_in_memory(place, wrapper, database=database)
-        path = place.path if isinstance(place, StagedFile) else place
-        return self._open_verified(user_key, path, wrapper, database=database)
+            return in_memory.open_in_memory(place, wrapper, database=database)
+        return self._open_verified(user_key, _path_at(place), wrapper, database=database)
 
     def _provided_place(self, user_key: str) -> Path | StagedFile:
-        place = self.staged.get(user_key) or self._live(user_key)
+        place = self._place(user_key)
         provide = type(self).when_missing
         if place is None and provide is not None:
             provide(user_key)
-            place = self.staged.get(user_key) or self._live(user_key)
+            place = self._place(user_key)
         if place is None:
             raise UserDatabaseDoesNotExist(
                 user_key,
@@ -126,22 +140,6 @@ class Engine(BaseEngine):
                 f" Make one with `manage.py create_user_db --user {user_key}`.",
             )
         return place
-
-    def _open_in_memory(
-        self, staged: StagedInMemory, wrapper: DatabaseWrapper, *, database: Hashable
-    ) -> connection.HandleInMemory:
-        raw = wrapper.get_new_connection(
-            {**wrapper.get_connection_params(), "database": ":memory:"}
-        )
-        try:
-            staged.load(raw)
-            authorizer = restrict(raw)
-        except BaseException:
-            raw.close()
-            raise
-        return connection.HandleInMemory(
-            raw, database=database, user_key=staged.user_key, authorizer=authorizer
-        )
 
     def _open_verified(
         self, user_key: str, path: Path, wrapper: DatabaseWrapper, *, database: Hashable
@@ -185,6 +183,14 @@ class Engine(BaseEngine):
         """Have SQLite refuse every change by this connection, for a block."""
         return cast("DatabaseWrapper", connection).read_only()
 
+    def reading(self, user_key: str) -> AbstractContextManager[ReadingCursor] | None:
+        """Return a quick way to read a user's file, unless it is not in its place yet."""
+        # As text, because paths would take as long as the rest; and the first place, as of most.
+        path = f"{self.location}/{fan_and_name(user_key)}/1/{files.DATABASE}"
+        if user_key in self.staged or not os.access(path, os.F_OK):
+            return None
+        return looking_into(path, user_key, database=self.pool_key(user_key), options=self.options)
+
     # Asking
 
     def exists(self, user_key: str) -> bool:
@@ -193,11 +199,16 @@ class Engine(BaseEngine):
 
     def files_directory(self, user_key: str) -> Path:
         """Return the directory of the user's own files, beside the database."""
-        place = self._provided_place(user_key)
-        path = place.path if isinstance(place, StagedFile) else place
-        directory = path.parent / files.FILES
+        directory = _path_at(self._provided_place(user_key)).parent / files.FILES
         files.make_directory(directory)
         return directory
+
+    def attachable(self, user_key: str) -> str:
+        """Return the URI by which maintenance attaches the file that this thread would open."""
+        path = self.path_of(user_key)
+        if path is None:
+            raise self._missing(user_key)
+        return uri_of(path, mode="rw")
 
     def keys(self) -> Iterator[str]:
         """Yield the key of each user who has a database."""
@@ -211,6 +222,16 @@ class Engine(BaseEngine):
         with suppress(FileNotFoundError):  # Whoever closes the database last may take it away.
             return path.stat().st_size + path.with_name(path.name + "-wal").stat().st_size
         return path.stat().st_size
+
+    def last_written(self, user_key: str) -> datetime | None:
+        """Return when the user's file or its -wal was written last."""
+        if (path := self._live(user_key)) is None:
+            return None
+        written = path.stat().st_mtime
+        with suppress(FileNotFoundError):
+            written = max(written, path.with_name(path.name + "-wal").stat().st_mtime)
+        moment = datetime.fromtimestamp(written, tz=UTC)
+        return moment if django_settings.USE_TZ else make_naive(moment)
 
     def lock(self, user_key: str) -> AbstractContextManager[None]:
         """Keep every other process and thread from making, migrating or deleting the database."""
@@ -346,3 +367,8 @@ class Engine(BaseEngine):
             raise self._missing(user_key)
         files.move_to_trash(path)
         pool.close_idle((self.location, user_key))
+
+
+def _path_at(place: Path | StagedFile) -> Path:
+    """Return the file of a database; one that is only staged for a test gets a directory by that."""
+    return place.path if isinstance(place, StagedFile) else place

@@ -54,10 +54,15 @@ def key_of(name: str) -> str | None:
 @functools.lru_cache(maxsize=256)
 def user_directory(location: Path, user_key: str) -> Path:
     """Return the user's directory: one of 256 by the hash of the key, then the key."""
+    return location / fan_and_name(user_key)
+
+
+def fan_and_name(user_key: str) -> str:
+    """Return the path of the user's directory below the location."""
     name = directory_name(user_key)
-    return location / hashlib.sha256(name.encode()).hexdigest()[:2] / name
+    return f"{hashlib.sha256(name.encode()).hexdigest()[:2]}/{name}"
 
 
-def uri_of(path: Path, *, mode: str) -> str:
+def uri_of(path: Path | str, *, mode: str) -> str:
     """Return the URI that opens an existing file; neither ``rw`` nor ``ro`` ever creates one."""
     return f"file:{quote(os.fsencode(path))}?mode={mode}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import threading
 import weakref
 from collections.abc import Iterable
@@ -13,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from dsud.engines.base import Rows, Staged
 from dsud.engines.ranges import KeyRange
-from dsud.engines.sqlite import files, sequences
-from dsud.engines.sqlite.image import WRITE_IDENTITY, insert
+from dsud.engines.sqlite import files
 from dsud.engines.sqlite.paths import user_directory
 from dsud.exceptions import NotSupportedByEngine
 
@@ -68,17 +66,9 @@ class StagedInMemory(StagedFile):
         keys: KeyRange | None = None,
     ) -> None:
         super().__init__(engine, user_key)
-        self._template = template
-        self._rows = rows
-        self._keys = keys
-
-    def load(self, raw: sqlite3.Connection) -> None:
-        """Fill a fresh connection to ``:memory:``, where nobody will ask whose it is."""
-        raw.deserialize(self._template)
-        insert(raw, self._rows)
-        if self._keys is not None:
-            raw.execute(WRITE_IDENTITY, (self.user_key,))  # Its number is noted beside it.
-            sequences.begin(sequences.on_raw(raw), self._keys)
+        self.template = template
+        self.rows = rows
+        self.keys = keys
 
     def _home(self) -> Path:
         home = super()._home()

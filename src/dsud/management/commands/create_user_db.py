@@ -10,7 +10,7 @@ from django.core.management.base import CommandError, CommandParser
 from dsud import fleet, provisioning
 from dsud.context import user_key
 from dsud.engines import engine
-from dsud.management.fleet_command import USAGE, FleetCommand
+from dsud.management.fleet_command import USAGE, Done, FleetCommand
 
 
 class Command(FleetCommand):
@@ -38,8 +38,10 @@ class Command(FleetCommand):
             raise CommandError("Name those who lost their data with --user.", returncode=USAGE)
         keys = self.selected(options, among=users_without_database())
         lost = bool(options["lost"])
-        outcomes = fleet.for_each(lambda key: provision(key, lost=lost), keys)
-        self.report(outcomes, done="made", as_json=bool(options["as_json"]))
+        outcomes = fleet.for_each(
+            lambda key: provision(key, lost=lost), keys, workers=self.workers(options, keys)
+        )
+        self.report(outcomes, options, Done("made", len(keys), "create_user_db"))
 
 
 def provision(key: str, *, lost: bool) -> str:

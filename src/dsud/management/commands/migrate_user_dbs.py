@@ -16,8 +16,7 @@ from dsud import models as registry
 from dsud.connections import alias_of
 from dsud.engines import engine
 from dsud.exceptions import UserDatabaseError
-from dsud.management.fleet_command import SOME_FAILED, USAGE, FleetCommand
-from dsud.management.progress import shown
+from dsud.management.fleet_command import SOME_FAILED, USAGE, Done, FleetCommand
 from dsud.management.telling import Telling
 from dsud.migrating import Migrator
 
@@ -97,9 +96,6 @@ class Command(FleetCommand):
 
     def _add_how(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--workers", type=int, metavar="N", help="Processes; default: one for each core."
-        )
-        parser.add_argument(
             "--rehearse",
             type=sample,
             default=0,
@@ -151,9 +147,10 @@ class Command(FleetCommand):
         only_looks = bool(options["plan"] or options["check_unapplied"])
         passed_on = {name: options[name] for name in (*PASSED_ON, "verbosity")}
         migrate = migrated_by(target, passed_on, only_looks=only_looks)
-        outcomes = fleet.for_each(migrate, self.selected(options), workers=_workers(options))
-        done = "looked at" if only_looks else "migrated"
-        self.report(outcomes, done=done, as_json=bool(options["as_json"]))
+        keys = self.selected(options)
+        outcomes = fleet.for_each(migrate, keys, workers=self.workers(options, keys))
+        verb = "looked at" if only_looks else "migrated"
+        self.report(outcomes, options, Done(verb, len(keys), "migrate_user_dbs", target))
 
     # Rollouts
 
@@ -168,9 +165,10 @@ class Command(FleetCommand):
             on_copies=on_copies,
         )
         limits = rollout.Limits(options["canary"], options["max_failures"])  # type: ignore[arg-type]
-        outcomes = rollout.roll_out(keys, migrator, limits, workers=_workers(options))
-        telling = Telling(self, options, shows_steps=bool(target), run=run)
-        telling.tell(shown(outcomes, total=len(keys), stream=self.stderr), current=current)
+        workers = self.workers(options, keys)
+        outcomes = rollout.roll_out(keys, migrator, limits, workers=workers)
+        done = Done("rehearsed" if on_copies else "migrated", len(keys), "migrate_user_dbs", target)
+        Telling(self, options, done, run=run).tell(outcomes, current=current)
 
     def _whom(self, target: list[str], options: dict[str, object]) -> tuple[list[str], int]:
         """Return whose databases are to be migrated, and how many others are known to be current."""
@@ -195,13 +193,11 @@ class Command(FleetCommand):
         keys = self.selected(options, among=rollout.with_snapshot(run))
         if not keys:
             raise CommandError(f"No user database has a snapshot of {run!r}.", returncode=USAGE)
-        outcomes = fleet.for_each(undone_by(run), keys, workers=_workers(options))
-        self.report(outcomes, done="brought back", as_json=bool(options["as_json"]))
-
-
-def _workers(options: Mapping[str, object]) -> int | None:
-    workers = options["workers"]
-    return None if workers is None else int(str(workers))
+        outcomes = fleet.for_each(undone_by(run), keys, workers=self.workers(options, keys))
+        arguments = ["--undo", run]
+        self.report(
+            outcomes, options, Done("brought back", len(keys), "migrate_user_dbs", arguments)
+        )
 
 
 def rehearse() -> None:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import argparse
 import io
+from collections.abc import Callable, Iterator
 
 from django.core.management import call_command, get_commands, load_command_class
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from dsud import fleet
 from dsud.connections import alias_of
-from dsud.management.fleet_command import USAGE, FleetCommand, strings
+from dsud.management.fleet_command import USAGE, Done, FleetCommand, strings
+
+#: Commands that are no work on a database, and what to do instead.
+REFUSED = {
+    "dbshell": "It would open one shell after the other. Open the file of one user with sqlite3.",
+    "runserver": "It serves everybody.",
+    "shell": "Write `with use_user(...)` in one shell.",
+    "test": "Tests make databases of their own.",
+    "testserver": "Tests make databases of their own.",
+}
 
 
 class Command(FleetCommand):
@@ -27,37 +38,79 @@ class Command(FleetCommand):
     def handle(self, *args: object, **options: object) -> None:
         """Run it for each user and report."""
         name = str(options["command_name"])
-        command = find_command(name)
         arguments = strings(options["arguments"])
-        takes_database = has_database_option(command, arguments)
+        run = runner(name, arguments)
+        keys = self.selected(options)
+        outcomes = fleet.for_each(run, keys, workers=self.workers(options, keys))
+        self.report(
+            outcomes, options, Done("done", len(keys), "run_on_user_dbs", [name, *arguments])
+        )
 
-        def run(key: str) -> str:
-            # Given here and not on the command line, where Django allows listed aliases only.
-            where = {"database": alias_of(key)} if takes_database else {}
-            output = io.StringIO()
-            try:
-                call_command(command, *arguments, stdout=output, **where)
-            except SystemExit as left:
-                if left.code not in (None, 0):
-                    raise CommandError(f"{name} exited with {left.code}.") from left
-            return output.getvalue()
 
-        outcomes = fleet.for_each(run, self.selected(options))
-        self.report(outcomes, done="done", as_json=bool(options["as_json"]))
+def runner(name: str, arguments: list[str]) -> Callable[[str], str]:
+    """Return what runs a command for one user and returns what it prints.
+
+    Raises ``CommandError`` when it cannot be run for users, or not with these arguments.
+    """
+    where = database_options(find_command(name), arguments)
+
+    def run(key: str) -> str:
+        # Given here and not on the command line, where Django allows listed aliases only.
+        databases = {dest: fill(alias_of(key)) for dest, fill in where.items()}
+        output = io.StringIO()
+        command = find_command(name)  # One for each, because they remember where they print.
+        try:
+            call_command(command, *arguments, stdout=output, stderr=output, **databases)
+        except SystemExit as left:
+            if left.code not in (None, 0):
+                said = output.getvalue().strip()
+                raise CommandError(
+                    f"{name} exited with {left.code}." + (f" It said: {said}" if said else "")
+                ) from left
+        return output.getvalue()
+
+    return run
 
 
 def find_command(name: str) -> BaseCommand:
     """Return a management command by its name."""
+    if name in REFUSED:
+        raise CommandError(f"{name} is not run for users. {REFUSED[name]}", returncode=USAGE)
     app = get_commands().get(name)
     if app is None:
         raise CommandError(f"There is no management command {name!r}.", returncode=USAGE)
     return app if isinstance(app, BaseCommand) else load_command_class(app, name)
 
 
-def has_database_option(command: BaseCommand, arguments: list[str]) -> bool:
-    """Tell whether the command has ``--database``, as most of Django's own have."""
+def database_options(
+    command: BaseCommand, arguments: list[str]
+) -> dict[str, Callable[[str], object]]:
+    """Return the options by which a command is told its database, and how each takes an alias."""
     parser = command.create_parser("manage.py", "run_on_user_dbs")
     try:
-        return "database" in vars(parser.parse_args(arguments))
+        parser.parse_args(arguments)
     except CommandError as error:
         raise CommandError(str(error), returncode=USAGE) from error
+    found = {action.dest: action for action in _of_databases(parser)}
+    options = {option for action in found.values() for option in action.option_strings}
+    if given := options.intersection(argument.split("=")[0] for argument in arguments):
+        raise CommandError(
+            f"{', '.join(sorted(given))} is left out here: the command gets each user's database.",
+            returncode=USAGE,
+        )
+    return {dest: _filled(action) for dest, action in found.items()}
+
+
+def _of_databases(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Yield the options, whatever they are called, whose value is an alias of ``DATABASES``."""
+    aliases = set(connections)
+    for action in parser._actions:
+        is_choice = action.choices is not None and set(action.choices) == aliases
+        if is_choice or action.default == DEFAULT_DB_ALIAS or action.dest == "database":
+            yield action
+
+
+def _filled(action: argparse.Action) -> Callable[[str], object]:
+    """Return how an option takes an alias: as it is, or as the only one of several."""
+    takes_many = isinstance(action, argparse._AppendAction) or action.nargs in ("*", "+")
+    return (lambda alias: [alias]) if takes_many else (lambda alias: alias)

@@ -1,83 +1,96 @@
-"""Show user databases: state, schema, size and the last error of each."""
+"""Show user databases as the registry knows them, and the runs over them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import datetime
 from typing import IO, cast
 
-from django.db import DEFAULT_DB_ALIAS
+from django.core.management.base import CommandParser
 from django.template.defaultfilters import filesizeformat
 from django.utils.timezone import is_aware, localtime
 from rich.console import Console
 from rich.table import Table
 
-from dsud import schema
-from dsud.engines import engine
-from dsud.management.fleet_command import FleetCommand
+from dsud import fleet
+from dsud.management import listing
+from dsud.management.fleet_command import Done, FleetCommand, positive
 from dsud.models import UserDatabase
 
-State = UserDatabase.State
-
-COLUMNS = ("user", "state", "schema", "size", "migrated", "last_error")
+#: Rows of a table for people, unless they ask for more.
+SCREENFUL = 100
 
 
 class Command(FleetCommand):
     """``show_user_dbs``: what operators see of user databases."""
 
-    help = "Shows user databases: state, schema, size and the last error."
+    help = "Shows user databases: state, schema, size, last use and the last error."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Add what to show, how to sort it, and where to look."""
+        super().add_arguments(parser)
+        add = parser.add_argument
+        add("--state", choices=listing.STATES, help="Only those in this state.")
+        add("--outdated", action="store_true", help="Only those whose schema is not the code's.")
+        add("--failed", action="store_true", help="Only those with an error.")
+        add("--larger-than", type=listing.size, metavar="SIZE", help="As in 500KB, 20MB or 1GB.")
+        add("--unused-since", type=listing.moment, metavar="WHEN", help="A date, or days: 90d.")
+        add("--sort", choices=listing.ORDERS, help="Default: in the order they were registered.")
+        add("--reverse", action="store_true", help="Sort the other way round.")
+        add("--limit", type=positive, metavar="N", help="Show so many at most.")
+        add("--verify", action="store_true", help="Open every file first, and mend the registry.")
+        add("--runs", action="store_true", help="Show the runs of commands in their place.")
 
     def handle(self, *args: object, **options: object) -> None:
         """Print a table, or JSON."""
-        rows = list(describe(self.selected(options)))
-        if options["as_json"]:
-            self.write_json(rows)
+        if options["runs"]:
+            limit = cast("int", options["limit"] or listing.RUNS)
+            self._show(listing.runs(limit + 1), {**options, "limit": limit})
             return
+        keys = self.selected(options) if options["users"] else None
+        if options["verify"]:
+            self._verify(self.selected(options) if options["exclude"] else keys, options)
+        left_out = self.selected({"users": options["exclude"], "exclude": []}, among=())
+        found = listing.find(options, keys=keys, left_out=left_out)
+        self._show(listing.describe(found, keys=keys), options)
+        if not options["as_json"]:
+            self.stdout.write(listing.totals(found))
+
+    def _verify(self, keys: list[str] | None, options: dict[str, object]) -> None:
+        total = UserDatabase.objects.count() if keys is None else len(keys)
+        workers = self.workers(options, keys or ["", ""])
+        outcomes = fleet.verify(keys, workers=workers)
+        self.follow(outcomes, options, Done("verified", total, "show_user_dbs", ["--verify"]))
+
+    def _show(self, rows: Iterable[dict[str, object]], options: dict[str, object]) -> None:
+        limit = cast("int | None", options["limit"])
+        if options["as_json"]:
+            self.stream_json(listing.first(rows, limit))
+            return
+        shown, more = listing.cut(rows, limit or SCREENFUL)
+        if shown:
+            self._print_table(shown)
+        elif options["runs"]:
+            self.stdout.write("There were no runs.")
+        if more:
+            self.stdout.write("There are more; show them with --limit, or with --json.")
+
+    def _print_table(self, rows: list[dict[str, object]]) -> None:
         table = Table()
-        for name in COLUMNS:
+        names = [name for name in rows[0] if name not in listing.ONLY_IN_JSON]
+        for name in names:
             # Never shortened, because operators look for whole keys.
             table.add_column(name.replace("_", " "), overflow="fold")
         for row in rows:
-            cells = {
-                **row,
-                "size": filesizeformat(str(row["size"])),
-                "migrated": _date(row["migrated"]),
-            }
-            table.add_row(*(str(cells[name] or "") for name in COLUMNS))
+            table.add_row(*(_cell(name, row[name]) for name in names))
         Console(file=cast("IO[str]", self.stdout), no_color=self.style.ERROR("") == "").print(table)
-        total = filesizeformat(sum(int(str(row["size"])) for row in rows))
-        self.stdout.write(f"{len(rows)} user databases, {total}.")
 
 
-def describe(keys: list[str]) -> Iterator[dict[str, object]]:
-    """Yield what is known of each user's database."""
-    wanted = schema.fingerprint()
-    rows = UserDatabase.objects.using(DEFAULT_DB_ALIAS).in_bulk(keys, field_name="user_key")
-    for key in keys:
-        row = rows.get(key)
-        in_place = engine().exists(key)
-        exists = in_place or engine().staged_here(key) is not None
-        yield {
-            "user": key,
-            "state": _state(row, exists=exists),
-            "schema": "" if row is None else "current" if row.schema == wanted else "outdated",
-            "size": engine().size(key) if in_place else 0,
-            "migrated": None if row is None else row.migrated,
-            "last_error": "" if row is None else row.last_error,
-        }
-
-
-def _date(moment: object) -> str:
-    if not isinstance(moment, datetime):
+def _cell(name: str, value: object) -> str:
+    if value is None or value == "":
         return ""
-    return f"{localtime(moment) if is_aware(moment) else moment:%Y-%m-%d %H:%M}"
-
-
-def _state(row: UserDatabase | None, *, exists: bool) -> str:
-    if row is None:
-        return "not registered" if exists else "none"
-    if row.state == State.READY and not exists:
-        return "missing"
-    if row.state == State.PENDING and exists:
-        return str(State.READY.value)
-    return row.state
+    if name == "size":
+        return str(filesizeformat(str(value)))
+    if isinstance(value, datetime):
+        return f"{localtime(value) if is_aware(value) else value:%Y-%m-%d %H:%M}"
+    return str(value)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from django.db import transaction
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import Error, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.utils import CursorWrapper
 
 from dsud.engines import engine
 from dsud.engines.base import Rows
 from dsud.exceptions import (
+    DSUDError,
     UserDatabaseAlreadyExists,
     UserDatabaseDoesNotExist,
 )
@@ -20,6 +26,8 @@ from dsud.testing.conformance.acting import (
     write,
 )
 from dsud.testing.conformance.suite import EngineSuite
+
+SELECT = f"SELECT text FROM {schema.APP}_entry ORDER BY id"  # noqa: S608, because all is ours.
 
 
 class StagingTests(EngineSuite):
@@ -188,3 +196,54 @@ class StagingTests(EngineSuite):
             self.assertEqual(list(engine().keys()), [])
             with self.assertRaises(UserDatabaseDoesNotExist):
                 read("1")
+
+    def test_database_staged_for_a_test_hides_the_one_in_place(self) -> None:
+        """A user of a test may have the key of one who has a database, which is as before after it."""
+        make("1")
+        write("1", "of an earlier user")
+        staged = engine().stage_for_test("1", schema.FIRST)
+        with self.rolled_back("1") as connection:
+            self.assertEqual(read("1"), [])
+            write("1", "mine")
+        connection.close()
+        staged.discard()
+
+        self.assertEqual(read("1"), ["of an earlier user"])
+
+    def test_databases_staged_for_a_test_are_apart(self) -> None:
+        """Each of the users of one test has a database of their own."""
+        prepare()
+        for user_key in ("1", "2"):
+            self.addCleanup(engine().stage_for_test(user_key, schema.FIRST).discard)
+            self.enterContext(transaction.atomic(using=connection_of(user_key).alias))
+            write(user_key, f"of {user_key}")
+
+        self.assertEqual([read("1"), read("2")], [["of 1"], ["of 2"]])
+
+    def test_database_staged_for_a_test_passes_nothing_on(self) -> None:
+        """A connection that goes from one test to the next takes neither tables nor cursors along."""
+        prepare()
+        held: list[CursorWrapper] = []
+        for user_key in ("1", "2", "1"):
+            staged = engine().stage_for_test(user_key, schema.FIRST)
+            with connection_of(user_key).cursor() as cursor:
+                cursor.execute("CREATE TEMPORARY TABLE conformance_leak (x integer)")
+            with self.rolled_back(user_key) as connection:
+                self.assertEqual(read(user_key), [])
+                write(user_key, *"abcdefgh")
+                for cursor in held:
+                    with self.assertRaises((Error, DSUDError)):
+                        cursor.fetchone()
+                held.append(connection.cursor())
+                held[-1].execute(SELECT)
+                self.assertEqual(held[-1].fetchone(), ("a",))
+            connection.close()
+            staged.discard()
+
+    @contextmanager
+    def rolled_back(self, user_key: str) -> Iterator[BaseDatabaseWrapper]:
+        """Roll back what is done to a user's database, as a ``TestCase`` does."""
+        connection = connection_of(user_key)
+        with transaction.atomic(using=connection.alias):
+            yield connection
+            transaction.set_rollback(True, using=connection.alias)

@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     dependencies = [
         ("contenttypes", "0002_remove_content_type_name"),
-        ("taggit", "0006_rename_taggeditem_content_type_object_id_taggit_tagg_content_8fc721_idx"),
+        ("taggit", "0004_alter_taggeditem_content_type_alter_taggeditem_tag"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

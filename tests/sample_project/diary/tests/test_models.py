@@ -3,12 +3,12 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 from django.db.models import Count, F, Prefetch
-from django.test import TestCase
 
 from diary.models import Entry, Remark, Topic, Version
+from diary.tests import DiaryTestCase
 
 
-class JoinTests(TestCase):
+class JoinTests(DiaryTestCase):
     @classmethod
     def setUpTestData(cls):
         cls.alice = User.objects.create_user("alice", first_name="Alice")
@@ -49,7 +49,7 @@ class JoinTests(TestCase):
         self.assertEqual(self.alice.entries.filter(title="Rain").get(), self.rain)
 
 
-class TopicTests(TestCase):
+class TopicTests(DiaryTestCase):
     @classmethod
     def setUpTestData(cls):
         cls.alice = User.objects.create_user("alice")
@@ -86,7 +86,7 @@ class TopicTests(TestCase):
             Topic(owner_id=9999, name="whose").full_clean()
 
 
-class RemarkTests(TestCase):
+class RemarkTests(DiaryTestCase):
     @classmethod
     def setUpTestData(cls):
         cls.alice = User.objects.create_user("alice")
@@ -125,7 +125,7 @@ class RemarkTests(TestCase):
         self.assertEqual([each.text for each in Remark.objects.all()], ["Too wide"])
 
 
-class VersionTests(TestCase):
+class VersionTests(DiaryTestCase):
     @classmethod
     def setUpTestData(cls):
         cls.alice = User.objects.create_user("alice")
@@ -151,8 +151,9 @@ class VersionTests(TestCase):
         self.assertEqual(versions.get(changed_by=self.root).owner, self.alice)
 
 
-class DeletionTests(TestCase):
+class DeletionTests(DiaryTestCase):
     def setUp(self):
+        super().setUp()
         self.alice = User.objects.create_user("alice")
         self.entry = Entry.objects.create(owner=self.alice, title="A walk")
         self.entry.topics.create(owner=self.alice, name="outside")

@@ -1,12 +1,13 @@
 from unittest import mock
 
 from django.contrib.auth.models import User
-from django.test import TestCase, TransactionTestCase
+from django.test import TransactionTestCase
 
 from diary.models import Entry, Version
+from diary.tests import DiaryTestCase
 
 
-class PageTests(TestCase):
+class PageTests(DiaryTestCase):
     @classmethod
     def setUpTestData(cls):
         cls.alice, cls.bob = (User.objects.create_user(name) for name in ("alice", "bob"))
@@ -77,6 +78,8 @@ class PageTests(TestCase):
 
 
 class WriteTests(TransactionTestCase):
+    serialized_rollback = True
+
     def test_writing_fails_as_a_whole(self):
         alice = User.objects.create_user("alice")
         self.client.force_login(alice)
@@ -90,7 +93,7 @@ class WriteTests(TransactionTestCase):
         self.assertEqual(self.client.post("/diary/write/", form).status_code, 200)
 
 
-class AdminTests(TestCase):
+class AdminTests(DiaryTestCase):
     @classmethod
     def setUpTestData(cls):
         cls.root = User.objects.create_superuser("root")
@@ -98,6 +101,7 @@ class AdminTests(TestCase):
         cls.entry.remarks.create(author=cls.root, text="Too far")
 
     def setUp(self):
+        super().setUp()
         self.client.force_login(self.root)
 
     def test_list_is_filtered_and_searched_by_the_owner(self):

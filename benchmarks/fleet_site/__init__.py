@@ -1,0 +1,1 @@
+"""A site whose users have databases of 25 tables."""

@@ -1,0 +1,1 @@
+"""An existing site split into user databases, and merged back."""

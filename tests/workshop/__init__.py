@@ -1,0 +1,1 @@
+"""A site with one database for everybody, written before it knew of user databases."""
