@@ -236,7 +236,7 @@ def _publish(key: str, source: sqlite3.Connection, contents: Contents, origin: s
         copy.execute(CREATE_ORIGIN)
         copy.execute(WRITE_ORIGIN, (origin,))
 
-    staged = engine().stage_copy(key, source, prepare=prepare)
+    staged = engine().stage_from(key, source, prepare=prepare)
     try:
         # Whoever finds none between the two steps, this run the next time included, may make it.
         registry.write(key, state=State.PENDING, schema="", last_error="")
