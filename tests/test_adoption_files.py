@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -14,7 +15,7 @@ from unittest import mock
 import pytest
 import pytest_django
 from django.contrib.auth.models import User
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 
 from dsud import provisioning
 from dsud.adoption import contents
@@ -79,6 +80,46 @@ def test_adopt_files__makes_user_databases_of_them(old: Path, people: list[User]
     assert bytes_of(old) == before
     rows = UserDatabase.objects.order_by("pk").values_list("user_key", "state", "last_error")
     assert list(rows) == [(str(user.pk), "ready", "") for user in people]
+
+
+def command(old: Path, *options: str) -> list[str]:
+    """Return the lines that the command prints."""
+    output = io.StringIO()
+    call_command("split_to_user_dbs", "--adopt-files", str(old), *options, stdout=output)
+    return output.getvalue().splitlines()
+
+
+def test_command__takes_over_a_directory(old: Path, people: list[User]) -> None:
+    left = "user_template.sqlite3 is named after nobody and is left where it is."
+    lines = command(old, "--dry-run", "--user", "alice")
+    assert lines[0] == left
+    assert re.fullmatch(r"User 1: \d+ rows to be taken over\.", lines[1])
+    assert lines[2:] == ["1 of 1 user databases looked at."]
+    assert not UserDatabase.objects.exists()
+
+    assert command(old, "--exclude", "dave")[-1] == "3 of 3 user databases filled."
+    again = command(old)
+    assert [line.partition(" rows ")[2] for line in again[1:5]] == [
+        *["taken over before."] * 3,
+        "taken over.",
+    ]
+    call_command("migrate_user_dbs", stdout=io.StringIO())
+    assert texts(people[3]) == ["garden"]
+
+
+def test_command__names_the_user_whose_file_is_broken(old: Path, people: list[User]) -> None:
+    (old / "user_2.sqlite3").write_bytes(b"no database")
+    with pytest.raises(CommandError, match=r"1 user databases failed.*\n  2: ") as caught:
+        command(old)
+    assert caught.value.returncode == 1
+    assert UserDatabase.objects.filter(state="ready").count() == 3
+
+
+def test_command__names_the_directory_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(CommandError) as caught:
+        command(tmp_path / "nowhere")
+    assert caught.value.returncode == 2
+    assert str(caught.value).endswith("Give the one that USER_DB_DIR named.")
 
 
 def test_adopt_file__rows_and_relations_are_all_there(old: Path, people: list[User]) -> None:
