@@ -142,6 +142,19 @@ def test_for_each__more_users_than_connections_may_be_open(
     assert all(count == 1 and slots <= 2 for count, slots in (each.result for each in counts))
 
 
+@pytest.mark.parametrize("crew", [1, Threads(2)], ids=["alone", "threads"])
+def test_for_each__keeps_no_connection_to_who_is_met_once(crew: object) -> None:
+    """Lest a walk over a hundred thousand users fills the pool, and memory with it."""
+    warm, *_ = users = people(6)
+    pool.close_idle()
+    texts(warm)
+    assert pool.idle == 1
+    outcomes = fleet.for_each(lambda key: Note.objects.count(), keys_of(users)[1:], workers=crew)
+    idle = [pool.idle for _ in outcomes]
+    assert max(idle) <= 3
+    assert pool.idle <= 1
+
+
 @BOTH
 def test_for_each__users_are_taken_as_they_are_needed(
     crew: object, monkeypatch: pytest.MonkeyPatch
