@@ -11,10 +11,15 @@ from pathlib import Path
 
 import django
 
-from benchmarks import fleet_queries, split, testing
+from benchmarks import fleet, fleet_queries, split, testing
 from benchmarks.figures import Report
 
-BENCHMARKS = {"fleet_queries": fleet_queries.run, "split": split.run, "tests": testing.run}
+BENCHMARKS = {
+    "fleet": fleet.run,
+    "fleet_queries": fleet_queries.run,
+    "split": split.run,
+    "tests": testing.run,
+}
 
 
 def main() -> int:

@@ -172,13 +172,15 @@ def test_migrate__each_as_its_user(evolving: None) -> None:
     from tests.evolving.models import Shelf
 
     alice, bob = sign_up("alice", "bob")
-    assert run("migrate_user_dbs", "evolving", "zero").count("Unapplying evolving.0001") == 2
+    assert run("migrate_user_dbs", "evolving", "zero").count("Unapplied evolving.0001") == 2
     assert shelf_columns(alice) == shelf_columns(bob) == []
     assert {row.schema for row in UserDatabase.objects.all()} == {""}
 
     output = run("migrate_user_dbs", "evolving", "0002", "--user", "alice")
-    assert output.startswith(f"User {alice.pk}:\nOperations to perform:\n")
-    assert output.endswith("1 of 1 user databases migrated.\n")
+    assert output == (
+        f"User {alice.pk}:\n  Applied evolving.0001_initial\n  Applied evolving.0002_data\n"
+        "1 of 1 user databases migrated.\n"
+    )
     assert (len(shelf_columns(alice)), shelf_columns(bob)) == (3, [])
     assert row_of(alice).schema == ""
 
@@ -219,7 +221,8 @@ def test_migrate__one_broken_database_does_not_stop_the_others(evolving: None) -
     )
     with use_user(dave), connections[alias_of(str(dave.pk))].cursor() as cursor:
         cursor.execute("SELECT name FROM evolving_shelf")
-        assert cursor.fetchall() == [("twice",), ("twice",), ("from python",), ("from sql",)]
+        # Nothing of the migration before the one that failed.
+        assert cursor.fetchall() == [("twice",), ("twice",)]
         cursor.execute("DELETE FROM evolving_shelf WHERE name = 'twice'")
 
     assert run("migrate_user_dbs", "--user", "dave") == "1 of 1 user databases migrated.\n"
@@ -308,13 +311,21 @@ def test_migrate__prunes(evolving: None) -> None:
 def test_migrate__json() -> None:
     alice, bob = sign_up("alice", "bob")
     corrupt(bob)
+    UserDatabase.objects.update(schema="")
     output = io.StringIO()
     with pytest.raises(CommandError) as caught:
         call_command("migrate_user_dbs", "--json", stdout=output)
     assert caught.value.returncode == 1
     first, second = json.loads(output.getvalue())
     assert 0 <= first.pop("seconds") < 30
-    assert first == {"user": str(alice.pk), "ok": True, "output": "", "error": None}
+    assert first == {
+        "user": str(alice.pk),
+        "ok": True,
+        "steps": [],
+        "how": "SQL",
+        "current": True,
+        "error": None,
+    }
     assert (second["user"], second["ok"]) == (str(bob.pk), False)
     assert second["error"].startswith(f"The database of user '{bob.pk}' cannot be used")
 
@@ -734,11 +745,22 @@ def exits(finished: "subprocess.CompletedProcess[str]") -> tuple[int, str, str]:
 @pytest.mark.parametrize(
     ("arguments", "code", "stdout", "stderr"),
     [
-        ("migrate_user_dbs --exclude bob", 0, "^2 of 2 user databases migrated.\n$", "^$"),
         (
             "migrate_user_dbs",
+            0,
+            "^0 of 0 user databases migrated, 3 were current already.\n$",
+            "^$",
+        ),
+        (
+            "migrate_user_dbs --user alice --user carol",
+            0,
+            "^2 of 2 user databases migrated.\n$",
+            "^$",
+        ),
+        (
+            "migrate_user_dbs --verify",
             1,
-            "^2 of 3 user databases migrated.\n$",
+            "^0 of 1 user databases migrated, 2 were current already.\n$",
             "^CommandError: 1 user databases failed, .*\n  2: .* file is not a database",
         ),
         ("migrate_user_dbs --user eve", 2, "^$", "^CommandError: There is no user"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from django.apps import apps
@@ -161,20 +161,51 @@ def first_rows(key: str) -> list[Rows]:
 # Renewed
 
 
-def renew(key: str) -> None:
+def shared_rows(connection: BaseDatabaseWrapper) -> dict[str, Rows]:
+    """Return by their tables the rows of which every user database holds copies of all.
+
+    For those who renew many databases, of which ``connection`` is any, one after the other.
+    """
+    models = [model for model in mirrored_models() if not is_of_users(model)]
+    return {model._meta.db_table: _rows_of(model, "", connection) for model in models}
+
+
+def renew(key: str, *, shared: Mapping[str, Rows] | None = None) -> None:
     """Bring the copies in a user's database up to date with ``default``, in one transaction.
 
-    Rows change in place, because what cascades from a row would be lost with it.
+    Rows change in place, because what cascades from a row would be lost with it. ``shared`` are those
+    of ``shared_rows``, if they were read already.
     """
     alias = alias_of(key)
     with (
         Block(Activation(key=key), releases=False),
         writing_copies(),
-        transaction.atomic(using=alias),
         uncounted(connections[alias]),
     ):
-        for model in mirrored_models():
-            _renew_table(model, _rows_of(model, key, connections[alias]), alias)
+        stale = list(_stale(key, alias, shared or {}))
+        if not stale:
+            return  # As most are, and a transaction that writes costs more than to look.
+        with transaction.atomic(using=alias):
+            for model, wanted in stale:
+                _renew_table(model, wanted, alias)
+
+
+def _stale(key: str, alias: str, shared: Mapping[str, Rows]) -> Iterator[tuple[type[Model], Rows]]:
+    for model in mirrored_models():
+        wanted = shared.get(model._meta.db_table) or _rows_of(model, key, connections[alias])
+        place = wanted.columns.index(str(model._meta.pk.column))
+        stored = {row[place]: tuple(row) for row in _read(wanted, alias)}
+        if len(stored) != len(wanted.values) or not all(
+            row[place] in stored and _is_same(stored[row[place]], row) for row in wanted.values
+        ):
+            yield model, wanted
+
+
+def _is_same(stored: Sequence[object], wanted: Sequence[object]) -> bool:
+    """Tell whether a row is as it should be; Django's SQLite reads times as such and writes them as texts."""
+    return all(
+        has == value or str(has) == str(value) for has, value in zip(stored, wanted, strict=True)
+    )
 
 
 def _renew_table(model: type[Model], wanted: Rows, alias: str) -> None:
@@ -183,7 +214,7 @@ def _renew_table(model: type[Model], wanted: Rows, alias: str) -> None:
     for row in wanted.values:
         if row[place] not in stored:
             _write_row(wanted, row, alias, replaces=False, place=place)
-        elif stored[row[place]] != tuple(row):
+        elif not _is_same(stored[row[place]], row):
             _write_row(wanted, row, alias, replaces=True, place=place)
     kept = {row[place] for row in wanted.values}
     if gone := [pk for pk in stored if pk not in kept]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS, connections, models
+from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -35,7 +36,7 @@ class UserDatabase(models.Model):
     # What files said when they were last looked at, because nothing is noted when they are used.
     size = models.BigIntegerField(_("size in bytes"), null=True, blank=True, db_index=True)
     last_used = models.DateTimeField(_("last used"), null=True, blank=True, db_index=True)
-    missing = models.BooleanField(_("file is missing"), default=False)
+    missing = models.BooleanField(_("file is missing"), default=False, db_default=False)
     verified = models.DateTimeField(_("verified"), null=True, blank=True)
 
     class Meta:
@@ -215,6 +216,49 @@ def _insert_or_update(changed: tuple[str, ...]) -> str:
         f" ON CONFLICT (user_key) DO UPDATE SET"
         f" {', '.join(f'{name} = excluded.{name}' for name in changed)}"
     )
+
+
+def outdated(schema: str, *, migrated_before: datetime | None = None) -> list[tuple[str, str]]:
+    """Return key and state of every database that is registered with another schema."""
+    others = ~models.Q(schema=schema) & ~models.Q(state=UserDatabase.State.DELETED)
+    found = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(others)
+    if migrated_before is not None:
+        found = found.filter(models.Q(migrated=None) | models.Q(migrated__lt=migrated_before))
+    return list(found.order_by("pk").values_list("user_key", "state"))
+
+
+def count_ready() -> int:
+    """Return how many databases are registered as ready."""
+    ready = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(state=UserDatabase.State.READY)
+    return ready.count()
+
+
+def count_current(schema: str) -> int:
+    """Return how many databases are registered as ready with this schema."""
+    ready = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(state=UserDatabase.State.READY)
+    return ready.filter(schema=schema).count()
+
+
+def keys_by_schema(keys: Collection[str]) -> dict[str, str]:
+    """Return one of the keys for each schema that is registered for them."""
+    found: dict[str, str] = {}
+    rows = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(state=UserDatabase.State.READY)
+    wanted = set(keys)
+    for schema, key in rows.order_by("pk").values_list("schema", "user_key").iterator():
+        if schema not in found and key in wanted:
+            found[schema] = key
+    return found
+
+
+def write_ready(keys: Sequence[str], **values: object) -> None:
+    """Change the rows of many ready databases at once, and make those that are missing."""
+    objects = UserDatabase.objects.using(DEFAULT_DB_ALIAS)
+    here = objects.filter(user_key__in=keys)
+    with _uncounted(), transaction.atomic(using=DEFAULT_DB_ALIAS):
+        here.exclude(state=UserDatabase.State.DELETED).update(**values)
+        known = set(here.values_list("user_key", flat=True))
+        missing = [UserDatabase(user_key=key, **values) for key in keys if key not in known]
+        objects.bulk_create(missing, ignore_conflicts=True)
 
 
 def record_failure(user_key: str, error: BaseException) -> None:

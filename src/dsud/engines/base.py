@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -16,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dsud.conf import EngineSettings
 from dsud.engines.ranges import KeyRange
+from dsud.engines.replaying import Replayer
 from dsud.exceptions import NotSupportedByEngine
 
 #: Whether this context may write the copies of shared rows in user databases.
@@ -91,6 +93,9 @@ class BaseEngine(ABC):
 
     #: Called with a user's key before a cursor for their database executes or fetches; may refuse.
     before_cursor_use: ClassVar[Callable[[str], None] | None] = None
+
+    #: Can a user's database be kept as it is now, and brought back to that?
+    supports_snapshots: ClassVar[bool] = False
 
     #: Can each user's database take its primary keys from a range of its own?
     supports_distinct_keys: ClassVar[bool] = False
@@ -205,6 +210,20 @@ class BaseEngine(ABC):
         ranges = {} if keys is None else {"keys": keys}
         return self.stage(user_key, fingerprint, rows=rows, **ranges)
 
+    def stage_from(
+        self,
+        user_key: str,
+        source: sqlite3.Connection,
+        *,
+        prepare: Callable[[sqlite3.Connection], None],
+    ) -> Staged:
+        """Take over what a SQLite file from elsewhere holds, aside, as ``stage`` does.
+
+        ``prepare`` is given the copy before anybody may use it. Raises ``NotSupportedByEngine`` when
+        databases are no such files.
+        """
+        raise NotSupportedByEngine(self.alias, "take over SQLite files")
+
     @abstractmethod
     def staged_here(self, user_key: str) -> Staged | None:
         """Return what this thread has staged for a user: it opens that, and nobody else may."""
@@ -227,6 +246,43 @@ class BaseEngine(ABC):
         ``NotSupportedByEngine`` when the engine keeps no files beside databases.
         """
         raise NotSupportedByEngine(self.alias, "keep files beside a user's database")
+
+    def replayer(self) -> Replayer | None:
+        """Return how recorded migrations are replayed, or None: Django then migrates each database."""
+        return None
+
+    def has_stamp(self, user_key: str, fingerprint: str) -> bool:
+        """Tell by a glance at the user's database whether a replay has stamped it so.
+
+        Raises ``UserDatabaseUnavailable``. Where that takes more than a glance, the answer is no.
+        """
+        return False
+
+    def stage_copy(self, user_key: str) -> Staged:
+        """Copy the user's database aside as it is now, for a rehearsal; never to be published.
+
+        The caller holds ``lock(user_key)``. Raises ``NotSupportedByEngine``.
+        """
+        raise NotSupportedByEngine(self.alias, "copy a user's database aside")
+
+    def take_snapshot(self, user_key: str, name: str) -> None:
+        """Keep the user's database durably as it is now; it shares the fate of the database.
+
+        The caller holds ``lock(user_key)``. A few of the newest are kept. Names sort by age.
+        Raises ``NotSupportedByEngine``.
+        """
+        raise NotSupportedByEngine(self.alias, "take snapshots")
+
+    def restore_snapshot(self, user_key: str, name: str) -> None:
+        """Bring the user's database back to a snapshot; what was written since is gone.
+
+        The caller holds ``lock(user_key)``. Raises ``UserDatabaseUnavailable``.
+        """
+        raise NotSupportedByEngine(self.alias, "take snapshots")
+
+    def snapshots(self, user_key: str) -> Sequence[str]:
+        """Return the names of the user's snapshots, the oldest first."""
+        return ()
 
     def key_number(self, connection: BaseDatabaseWrapper) -> int | None:
         """Return the number that ``begin_keys`` noted in a database, wherever it has been since.

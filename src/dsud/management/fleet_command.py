@@ -100,7 +100,7 @@ class FleetCommand(BaseCommand):
         What happens is shown while it happens, and kept as a run in the registry.
         """
         tally = Tally()
-        progress = self._progress(options, done)
+        progress = self.progress_of(options, done)
         kept = fleet.recorded(outcomes, command=done.command, arguments=done.arguments)
         followed = tally.counting(progress.following(kept))
         if options["as_json"]:
@@ -117,12 +117,13 @@ class FleetCommand(BaseCommand):
     ) -> None:
         """Show how far a run is, and no more; failures are somebody else's to tell."""
         tally = Tally()
-        for _ in tally.counting(self._progress(options, done).following(outcomes)):
+        for _ in tally.counting(self.progress_of(options, done).following(outcomes)):
             pass
         if tally.was_stopped:
             tally.raise_failures()
 
-    def _progress(self, options: dict[str, object], done: Done) -> Progress:
+    def progress_of(self, options: dict[str, object], done: Done) -> Progress:
+        """Return what shows how far a run is."""
         stream = cast("IO[str]", self.stderr._out)
         is_quiet = options["verbosity"] == 0
         return Progress(stream, total=done.total, verb=done.verb, is_quiet=is_quiet)

@@ -25,6 +25,25 @@ JOURNAL_VERSION = slice(18, 20)
 WAL = b"\x02\x02"
 
 
+def stamp(connection: sqlite3.Connection, fingerprint: str) -> None:
+    """Note which schema of the code the database has, as part of the transaction that is open.
+
+    An empty fingerprint takes the note away.
+    """
+    connection.execute(f"PRAGMA user_version = {stamp_of(fingerprint)}")
+
+
+def has_stamp(connection: sqlite3.Connection, fingerprint: str) -> bool:
+    """Tell whether a database carries this note; not by its header, which lags in WAL mode."""
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return bool(version == stamp_of(fingerprint))
+
+
+def stamp_of(fingerprint: str) -> int:
+    """Return what ``user_version`` says of a schema: 31 bits of its fingerprint, or 0 for none."""
+    return int(fingerprint[:8], 16) & 0x7FFFFFFF if fingerprint else 0
+
+
 def prepare_template(path: Path) -> None:
     """Turn an empty file into a database that will become the template.
 
@@ -37,11 +56,12 @@ def prepare_template(path: Path) -> None:
         connection.execute(CREATE_IDENTITY)
 
 
-def compact(path: Path) -> None:
-    """Give back the pages of what was dropped while the template was built."""
+def finish_template(path: Path, fingerprint: str) -> None:
+    """Give back the pages of what was dropped, and note which schema of the code clones will have."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         # Not VACUUM, which evaluates what is indexed and so needs the functions of the site.
         connection.execute("PRAGMA incremental_vacuum").fetchall()
+        stamp(connection, fingerprint)
 
 
 def read_template(path: Path) -> bytes:

@@ -12,6 +12,7 @@ from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteSche
 from django.db.backends.utils import strip_quotes
 
 from dsud.engines.base import writing_copies
+from dsud.engines.sqlite.image import stamp
 from dsud.engines.sqlite.sequences import FORGET, HAND_ON
 
 AnyField: TypeAlias = "models.Field[object, object]"
@@ -48,6 +49,9 @@ class DatabaseSchemaEditor(SQLiteSchemaEditor):
         traceback: TracebackType | None,
     ) -> None:
         with self._writing:
+            if exc_type is None:
+                # Whatever schema of the code the database had, it may have another one now.
+                stamp(self.connection.connection, "")
             super().__exit__(exc_type, exc_value, traceback)
 
     def table_sql(self, model: type[models.Model]) -> tuple[str, list[object]]:

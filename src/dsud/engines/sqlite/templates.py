@@ -54,6 +54,8 @@ class Templates:
                 leftover.unlink()
             staged = self._directory / f"{files.STAGED}{secrets.token_hex(6)}{SUFFIX}"
             self._fill(staged, migrate)
+            image.finish_template(staged, fingerprint)
+            files.sync_file(staged)
             self._images[fingerprint] = image.read_template(staged)
             staged.rename(self._path(fingerprint))
             files.sync_directory(self._directory)
@@ -78,8 +80,6 @@ class Templates:
         image.prepare_template(staged)
         # Synced once at the end, because until then nobody needs it.
         migrate({"NAME": str(staged), "OPTIONS": {"init_command": "PRAGMA synchronous = OFF"}})
-        image.compact(staged)
-        files.sync_file(staged)
 
     def _remove_others(self, fingerprint: str) -> None:
         """Remove the templates of other schemas; a process that still needs one builds it again."""

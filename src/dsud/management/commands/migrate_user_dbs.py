@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from fractions import Fraction
 
 from django.core.management.base import CommandError, CommandParser
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime, parse_duration
 
-from dsud import fleet, key_ranges, mirrors, provisioning, schema
+from dsud import fleet, key_ranges, mirrors, provisioning, rollout, schema
 from dsud import models as registry
 from dsud.connections import alias_of
 from dsud.engines import engine
 from dsud.exceptions import UserDatabaseError
 from dsud.management.fleet_command import SOME_FAILED, USAGE, Done, FleetCommand
+from dsud.management.telling import Telling
+from dsud.migrating import Migrator
 
 #: Options of Django's ``migrate`` that are passed on as they are.
 PASSED_ON = {
@@ -28,13 +35,34 @@ class Behind(UserDatabaseError):
     """Raised by ``--check`` for a database with migrations left to apply."""
 
 
+def share(text: str) -> rollout.Share:
+    """Read a number of databases, or a part of them as ``1%``."""
+    return Fraction(text.removesuffix("%")) / 100 if text.endswith("%") else int(text)
+
+
+def sample(text: str) -> int | None:
+    """Read a number of databases, or ``all``."""
+    return None if text == "all" else int(text)
+
+
+def moment(text: str) -> datetime:
+    """Read a moment, or how long ago it is as ``7d``, ``12h`` or ``30m``."""
+    units = {"d": "days", "h": "hours", "m": "minutes"}
+    if text[-1:] in units and text[:-1].isdecimal():
+        return timezone.now() - timedelta(**{units[text[-1]]: int(text[:-1])})
+    found = parse_datetime(text) or parse_datetime(f"{text}T00:00")
+    if found is None or parse_duration(text) is not None:
+        raise ValueError(text)
+    return timezone.make_aware(found) if timezone.is_naive(found) else found
+
+
 class Command(FleetCommand):
     """``migrate_user_dbs``: takes what ``migrate`` takes."""
 
     help = "Migrates user databases: what `migrate` does, for one, some or all users."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Add the arguments of ``migrate``."""
+        """Add the arguments of ``migrate``, and those of a rollout."""
         super().add_arguments(parser)
         parser.add_argument("app_label", nargs="?", help="App to migrate; default: all apps.")
         parser.add_argument(
@@ -49,23 +77,127 @@ class Command(FleetCommand):
             action="store_true",
             help="Accepted, because `migrate` has it; nothing is ever asked here.",
         )
+        self._add_whom(parser)
+        self._add_how(parser)
+
+    def _add_whom(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--verify",
+            action="store_true",
+            help="Look into every file; default: skip what the registry says is current.",
+        )
+        parser.add_argument(
+            "--older-than",
+            type=moment,
+            metavar="WHEN",
+            help="Only databases that were last migrated before: 7d, 12h, 30m, or a date.",
+        )
+        parser.add_argument("--batch", type=int, metavar="N", help="At most N databases, for now.")
+
+    def _add_how(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--rehearse",
+            type=sample,
+            default=0,
+            metavar="N|all",
+            help="Migrate copies of N databases, chosen at random, or of all; touch nothing.",
+        )
+        parser.add_argument(
+            "--canary",
+            type=share,
+            default=0,
+            metavar="N|N%",
+            help="Migrate so many first, and the others only if none of these fails.",
+        )
+        parser.add_argument(
+            "--max-failures",
+            type=share,
+            metavar="N|N%",
+            help="Leave the others alone when more than this have failed.",
+        )
+        parser.add_argument(
+            "--snapshots",
+            choices=["auto", "always", "never"],
+            default="auto",
+            help="Copy databases first: always, or where there is no other way back (auto).",
+        )
+        parser.add_argument(
+            "--undo", metavar="RUN", help="Bring databases back to the snapshots of a run."
+        )
 
     def handle(self, *args: object, **options: object) -> None:
         """Migrate them and report."""
-        keys = self.selected(options)
         target = [str(options[name]) for name in ("app_label", "migration_name") if options[name]]
         try:
             schema.check_target(*target)
         except schema.UnknownMigration as error:
             raise CommandError(str(error), returncode=USAGE) from error
+        if options["undo"]:
+            self._undo(str(options["undo"]), options)
+        elif any(options[name] for name in PASSED_ON):
+            self._pass_on(target, options)
+        else:
+            if not target:
+                rehearse()
+            self._roll_out(target, options)
+
+    # What Django's own command does for each
+
+    def _pass_on(self, target: list[str], options: dict[str, object]) -> None:
         only_looks = bool(options["plan"] or options["check_unapplied"])
-        if not target and not any(options[name] for name in PASSED_ON):
-            rehearse()
         passed_on = {name: options[name] for name in (*PASSED_ON, "verbosity")}
         migrate = migrated_by(target, passed_on, only_looks=only_looks)
+        keys = self.selected(options)
         outcomes = fleet.for_each(migrate, keys, workers=self.workers(options, keys))
         verb = "looked at" if only_looks else "migrated"
         self.report(outcomes, options, Done(verb, len(keys), "migrate_user_dbs", target))
+
+    # Rollouts
+
+    def _roll_out(self, target: list[str], options: dict[str, object]) -> None:
+        keys, current = self._whom(target, options)
+        run = rollout.new_run()
+        on_copies = options["rehearse"] != 0
+        migrator = Migrator(
+            *target,
+            run=run,
+            snapshots=str(options["snapshots"]),  # type: ignore[arg-type]
+            on_copies=on_copies,
+        )
+        limits = rollout.Limits(options["canary"], options["max_failures"])  # type: ignore[arg-type]
+        workers = self.workers(options, keys)
+        outcomes = rollout.roll_out(keys, migrator, limits, workers=workers)
+        done = Done("rehearsed" if on_copies else "migrated", len(keys), "migrate_user_dbs", target)
+        Telling(self, options, done, run=run).tell(outcomes, current=current)
+
+    def _whom(self, target: list[str], options: dict[str, object]) -> tuple[list[str], int]:
+        """Return whose databases are to be migrated, and how many others are known to be current."""
+        doubts = target or options["users"] or options["verify"] or provisioning.is_location_lost()
+        current = 0
+        if not doubts:
+            before = options["older_than"]
+            among = rollout.outdated(migrated_before=before)  # type: ignore[arg-type]
+            keys = self.selected(options, among=among)
+            current = registry.count_current(schema.fingerprint())
+        else:
+            keys = chosen = self.selected(options)
+            if options["verify"] and not target:
+                keys = list(rollout.verified(chosen))
+                current = len(chosen) - len(keys)
+        if (size := options["rehearse"]) not in (0, None):
+            keys = random.sample(keys, min(int(str(size)), len(keys)))
+        batch = options["batch"]
+        return keys if batch is None else keys[: int(str(batch))], current
+
+    def _undo(self, run: str, options: dict[str, object]) -> None:
+        keys = self.selected(options, among=rollout.with_snapshot(run))
+        if not keys:
+            raise CommandError(f"No user database has a snapshot of {run!r}.", returncode=USAGE)
+        outcomes = fleet.for_each(undone_by(run), keys, workers=self.workers(options, keys))
+        arguments = ["--undo", run]
+        self.report(
+            outcomes, options, Done("brought back", len(keys), "migrate_user_dbs", arguments)
+        )
 
 
 def rehearse() -> None:
@@ -82,10 +214,20 @@ def rehearse() -> None:
         ) from error
 
 
+def undone_by(run: str) -> Callable[[str], str]:
+    """Return what brings one user's database back."""
+
+    def undo(key: str) -> str:
+        rollout.undo(key, run)
+        return ""
+
+    return undo
+
+
 def migrated_by(
-    target: list[str], options: Mapping[str, object], *, only_looks: bool
+    target: Sequence[str], options: Mapping[str, object], *, only_looks: bool
 ) -> Callable[[str], str]:
-    """Return what migrates one user's database, as its user, and records what came of it."""
+    """Return what migrates one user's database by Django's command, and records what came of it."""
 
     def migrate(key: str) -> str:
         try:

@@ -1,0 +1,87 @@
+"""What a deploy costs a fleet: replay beside a bare loop over the files, and beside Django's command."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks import fleet_site
+from benchmarks.figures import Figure, Report
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*, quick: bool = False) -> Report:
+    """Measure a deploy of three migrations on a fleet, with and without code in them."""
+    number, by_django, turn = (1_220, 20, 150) if quick else (10_000, 100, 550)
+    plain = _measured(number, by_django, turn, code=False)
+    coded = _measured(number // 2, by_django, turn // 2, code=True)
+    wall, used = _medians(plain, 0), _medians(plain, 1)
+    figures = [
+        Figure(
+            "nothing to do, by the ledger, 100,000 databases", plain["ledger"], "s", at_most=0.1
+        ),
+        Figure(
+            "nothing to do, verified, 10,000 databases", plain["verify"] * 10_000, "s", at_most=5
+        ),
+        Figure("a bare sqlite3 loop, one database", wall["bare"] * 1000, "ms"),
+        Figure("replay, one database", wall["replay"] * 1000, "ms"),
+        Figure("replay against the bare loop", _ratio(plain, 0), "x", at_most=1.3),
+        Figure("replay against the bare loop, processor", used["replay"] / used["bare"], "x"),
+        Figure(
+            "processor of replay against `migrate` for each",
+            used["replay"] / used["django"],
+            "x",
+            at_most=0.1,
+        ),
+        Figure(
+            "replay with a RunPython against replay without",
+            _against_bare(coded) / _against_bare(plain),
+            "x",
+            at_most=1.5,
+        ),
+        Figure("memory of the process that hands out the work", plain["peak"], "MB", at_most=300),
+    ]
+    return Report(f"A deploy of {plain['statements']} statements to a fleet of {number:,}", figures)
+
+
+def _measured(number: int, by_django: int, turn: int, *, code: bool) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        fleet_site.write(directory)
+        _script(directory, "prepare", number)
+        fleet_site.deploy(directory, code=code)
+        return json.loads(_script(directory, "measure", number, by_django, turn))
+
+
+def _script(directory: Path, *arguments: object) -> str:
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "benchmarks.fleet_settings",
+        "DSUD_BENCH_DIR": str(directory),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+    }
+    command = [sys.executable, "-m", "benchmarks.fleet_rounds", *map(str, arguments)]
+    return subprocess.run(
+        command, env=environment, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+def _medians(found: dict[str, Any], place: int) -> dict[str, float]:
+    return {name: median(turn[place] for turn in turns) for name, turns in found["taken"].items()}
+
+
+def _ratio(found: dict[str, Any], place: int) -> float:
+    """Return the median over the turns that followed each other."""
+    pairs = zip(found["taken"]["replay"], found["taken"]["bare"], strict=True)
+    return median(replay[place] / bare[place] for replay, bare in pairs)
+
+
+def _against_bare(found: dict[str, Any]) -> float:
+    """Return the ratio of processor time: two runs can be compared by what is bare in both."""
+    return _ratio(found, 1)

@@ -1,0 +1,215 @@
+"""A script: a fleet is made, a deploy comes, and each way to bring it about takes turns."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import resource
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import django
+
+from benchmarks import fleet_site
+
+#: Who works, on both sides.
+WORKERS = 2
+
+#: How many rows the registry has when it is asked who is outdated.
+REGISTERED = 100_000
+
+
+def prepare(number: int) -> None:
+    """Make the databases, with rows, before the deploy."""
+    from django.contrib.auth.models import User
+    from django.core.management import call_command
+
+    from dsud import mirrors, provisioning, schema
+    from dsud.engines import engine
+    from dsud.models import UserDatabase
+
+    call_command("migrate", verbosity=0)
+    User.objects.bulk_create(User(pk=key, username=f"user{key}") for key in range(1, number + 1))
+    fingerprint = provisioning.prepare()
+    engine().initialize()
+    rows = [
+        f"INSERT INTO shelves_shelf{table} (name, note) VALUES (?, ?)"  # noqa: S608
+        for table in range(1, fleet_site.TABLES + 1)
+    ]
+    for key in map(str, range(1, number + 1)):
+        with engine().lock(key):
+            engine().stage(key, fingerprint, rows=mirrors.first_rows(key)).publish()
+        with closing(sqlite3.connect(engine().path_of(key), isolation_level=None)) as raw:
+            raw.execute("PRAGMA synchronous = OFF")
+            raw.execute("BEGIN")
+            for sql in rows:
+                raw.executemany(sql, [(f"name {i}", "x" * 60) for i in range(fleet_site.ROWS)])
+            raw.execute("COMMIT")
+    UserDatabase.objects.bulk_create(
+        UserDatabase(user_key=str(key), state="ready", schema=schema.fingerprint())
+        for key in range(1, number + 1)
+    )
+
+
+def measure(number: int, by_django: int, turn_of: int) -> dict[str, object]:
+    """Let each way take its turns, and return what they took for one database."""
+    from dsud.migrating import Migrator
+
+    migrator = Migrator(run="benchmark", snapshots="never")
+    plan = plan_of(migrator, "1")
+    keys = [str(key) for key in range(1, number + 1)]
+    slow, keys = keys[:by_django], keys[by_django:]
+    ways: dict[str, Callable[[Sequence[str]], None]] = {
+        "replay": lambda turn: roll_out(turn, migrator),
+        "bare": lambda turn: bare(turn, plan),
+    }
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    names = list(ways)
+    for start in range(0, len(keys) - 2 * turn_of + 1, 2 * turn_of):
+        for place, name in enumerate(names):
+            turn = keys[start + place * turn_of : start + (place + 1) * turn_of]
+            taken[name].append(timed(ways[name], turn))
+        names.reverse()
+    taken["django"] = [timed(migrate_each, slow)]
+    return {
+        "taken": taken,
+        "statements": len(statements(plan)),
+        "verify": timed(verify, [*slow, *keys])[0],
+        "ledger": ask_ledger(),
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def ask_ledger() -> float:
+    """Return the seconds it takes to see that nothing is to be done for many databases."""
+    from dsud import models as registry
+    from dsud import rollout, schema
+    from dsud.models import UserDatabase
+
+    current = schema.fingerprint()
+    UserDatabase.objects.update(schema=current)
+    UserDatabase.objects.bulk_create(
+        UserDatabase(user_key=f"more{key}", state="ready", schema=current)
+        for key in range(REGISTERED)
+    )
+    start = time.perf_counter()
+    if rollout.outdated() or registry.count_current(current) < REGISTERED:
+        raise RuntimeError
+    return time.perf_counter() - start
+
+
+def timed(work: Callable[[Sequence[str]], None], keys: Sequence[str]) -> tuple[float, float]:
+    """Return wall and processor seconds for one database."""
+    start, used = time.perf_counter(), _used()
+    work(keys)
+    return (time.perf_counter() - start) / len(keys), (_used() - used) / len(keys)
+
+
+def _used() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+# The ways
+
+
+def plan_of(migrator: object, key: str) -> object:
+    """Record the plan, in this process."""
+    from dsud import use_user
+
+    with use_user(key):
+        return migrator.plan_for(key)  # type: ignore[attr-defined]
+
+
+def roll_out(keys: Sequence[str], migrator: object) -> None:
+    """Do what the command does."""
+    from dsud import rollout
+
+    for outcome in rollout.roll_out(keys, migrator, rollout.Limits(), workers=WORKERS):  # type: ignore[arg-type]
+        if outcome.error is not None:
+            raise outcome.error
+
+
+def verify(keys: Sequence[str]) -> None:
+    """Look into every file."""
+    from dsud import rollout
+
+    list(rollout.verified(keys))
+
+
+def migrate_each(keys: Sequence[str]) -> None:
+    """Call Django's command for each."""
+    from dsud import schema, use_user
+    from dsud.connections import alias_of
+
+    for key in keys:
+        with use_user(key):
+            schema.migrate(alias_of(key), verbosity=0)
+
+
+def statements(plan: object) -> list[tuple[str, tuple[object, ...]]]:
+    """Return the statements of the plan, the ledger's with one time for all."""
+    from dsud.plans import FreshStatement, Statement
+
+    found = []
+    for part in plan.parts:  # type: ignore[attr-defined]
+        for step in [*part.steps, *part.ledger]:
+            if isinstance(step, Statement):
+                found.append((step.sql, tuple(step.params)))
+            elif isinstance(step, FreshStatement) and step.params is not None:
+                found.append((step.sql, (*step.params[:2], "2026-01-01 00:00:00")))
+    return found
+
+
+def bare(keys: Sequence[str], plan: object) -> None:
+    """Run the same statements in a loop over the files, by as many processes."""
+    from dsud.engines import engine
+
+    paths = [str(engine().path_of(key)) for key in keys]
+    todo = statements(plan)
+    context = multiprocessing.get_context("fork")
+    members = [
+        context.Process(target=bare_loop, args=(paths[place::WORKERS], todo))
+        for place in range(WORKERS)
+    ]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join()
+        if member.exitcode:
+            raise RuntimeError(member.exitcode)
+
+
+def bare_loop(paths: Sequence[str], todo: Sequence[tuple[str, tuple[object, ...]]]) -> None:
+    """Run statements on files, with what the engine sets on its connections and nothing else."""
+    for path in paths:
+        with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+            if hasattr(raw, "setconfig"):
+                raw.setconfig(1006, True)  # SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
+            raw.execute("PRAGMA synchronous = FULL")
+            raw.execute("PRAGMA wal_autocheckpoint = 256")
+            raw.execute("PRAGMA cache_size = -512")
+            raw.execute("BEGIN IMMEDIATE")
+            for sql, params in todo:
+                raw.execute(sql, params)
+            raw.execute("COMMIT")
+
+
+def main() -> None:
+    """Do one step, and print what it found."""
+    step, *numbers = sys.argv[1:]
+    django.setup()
+    if step == "prepare":
+        prepare(int(numbers[0]))
+    else:
+        sys.stdout.write(json.dumps(measure(*map(int, numbers))))
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    main()

@@ -1,0 +1,174 @@
+"""Recorded migrations on SQLite: schema clones, states, and one transaction for a whole plan."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import cast
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.sqlite3.base import SQLiteCursorWrapper
+from django.db.transaction import TransactionManagementError, atomic
+
+from dsud.engines.base import writing_copies
+from dsud.engines.replaying import DatabaseState, Parameters, Replayer, Run
+from dsud.engines.sqlite import image
+
+#: As Django's ``MigrationRecorder`` makes it, since it exists.
+FIND_LEDGER = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'django_migrations'"
+# As text, because Python's module would read a time that is none as NULL.
+READ_LEDGER = "SELECT id, app, name, CAST(applied AS TEXT) FROM django_migrations"
+WRITE_LEDGER = "INSERT INTO django_migrations (id, app, name, applied) VALUES (?, ?, ?, ?)"
+READ_APPLIED = "SELECT app, name FROM django_migrations"
+
+# Sorted, because a table that was built anew comes last; compared as text, which is twice as fast as
+# hashing it. What SQLite makes itself follows from the rest, and statistics are no schema.
+_SCHEMA = r"""
+SELECT group_concat(definition, char(10)) FROM (
+    SELECT type || ' ' || name || ' ' || tbl_name || ' ' || sql AS definition FROM sqlite_master
+    WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY type, name
+)
+"""
+
+# In the order in which they were made, because triggers and views need their tables. Tables that a
+# virtual table keeps its data in are made by making that.
+_DEFINITIONS = r"""
+SELECT sql FROM sqlite_master
+WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\_%' ESCAPE '\'
+AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow' AND schema = 'main')
+ORDER BY type = 'trigger', type = 'view', rowid
+"""
+
+_COMMENTS = re.compile(r"(?:\s|;|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*", re.DOTALL)
+
+# VACUUM and ATTACH fail inside a transaction, some pragmas do nothing there, the others end it.
+_OWN_TRANSACTION = re.compile(
+    r"(?:PRAGMA|VACUUM|ATTACH|DETACH|BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE|REINDEX|ANALYZE)\b",
+    re.IGNORECASE,
+)
+
+_TRANSIENT = re.compile(r"(?:PRAGMA|BEGIN|COMMIT|END|ROLLBACK|SAVEPOINT|RELEASE)\b", re.IGNORECASE)
+_OF_THE_SCHEMA = re.compile(
+    r"SELECT\b.*\b(?:sqlite_master|pragma_\w+)\b", re.IGNORECASE | re.DOTALL
+)
+
+
+#: The conversion is a method of Django's cursor (since 1.4) that asks nothing of it.
+_NO_CURSOR = cast("SQLiteCursorWrapper", None)
+
+
+def beginning(sql: str) -> str:
+    """Return a statement without the comments and blanks before it.
+
+    Django drops comments only where ``RunSQL`` splits a script into statements.
+    """
+    return sql[cast("re.Match[str]", _COMMENTS.match(sql)).end() :]
+
+
+def _raw(connection: BaseDatabaseWrapper) -> sqlite3.Connection:
+    connection.ensure_connection()
+    return cast("sqlite3.Connection", connection.connection)
+
+
+class SQLiteReplayer(Replayer):
+    """How recorded migrations are replayed on SQLite files."""
+
+    def blank(self) -> dict[str, object]:
+        """Return the settings of a database in memory."""
+        # The name is spelt so, because Django never closes what it calls ":memory:".
+        return {"NAME": "file::memory:", "OPTIONS": {}}
+
+    def copy_schema(self, source: BaseDatabaseWrapper, target: BaseDatabaseWrapper) -> None:
+        """Run the definitions of one database on another, and copy its ledger."""
+        there, here = _raw(source), _raw(target)
+        for (sql,) in there.execute(_DEFINITIONS).fetchall():
+            here.execute(sql)
+        if _has_ledger(there):
+            here.executemany(WRITE_LEDGER, there.execute(READ_LEDGER).fetchall())
+
+    def state(self, connection: BaseDatabaseWrapper) -> DatabaseState:
+        """Return what ``sqlite_master`` and the ledger say."""
+        raw = _raw(connection)
+        with connection.wrap_database_errors:
+            (schema,) = raw.execute(_SCHEMA).fetchone()
+            applied: list[tuple[str, str]] = []
+            if _has_ledger(raw):
+                applied = raw.execute(READ_APPLIED).fetchall()
+        return DatabaseState(schema=schema or "", applied=frozenset(applied))
+
+    @contextmanager
+    def transaction(
+        self, connection: BaseDatabaseWrapper, *, is_trusted: bool = False
+    ) -> Iterator[None]:
+        """Turn foreign keys off, which SQLite ignores inside a transaction, and begin one.
+
+        Otherwise building a table anew would delete the rows that cascade from it, without an error.
+        """
+        raw = _raw(connection)
+        raw.execute("PRAGMA foreign_keys = OFF")
+        if raw.in_transaction or raw.execute("PRAGMA foreign_keys").fetchone() != (0,):
+            raise TransactionManagementError(
+                "Migrations cannot be replayed inside a transaction, because SQLite cannot turn"
+                " foreign keys off there. Migrate the database before the transaction."
+            )
+        # Left on, it would leave keys pointing to the table that was built anew under its old name.
+        raw.execute("PRAGMA legacy_alter_table = OFF")
+        # Because the registry, on another disk perhaps, will say that it is done.
+        raw.execute("PRAGMA synchronous = FULL")
+        if is_trusted:
+            # SQLite would ask it about each column of each statement that it prepares.
+            raw.set_authorizer(None)
+        mode, connection.transaction_mode = connection.transaction_mode, "IMMEDIATE"  # type: ignore[attr-defined]
+        try:
+            with atomic(using=connection.alias, durable=True), writing_copies():
+                yield
+        finally:
+            connection.transaction_mode = mode  # type: ignore[attr-defined]
+            if connection.connection is raw:  # It is gone when its file is.
+                raw.execute("PRAGMA foreign_keys = ON")
+
+    def check_constraints(self, connection: BaseDatabaseWrapper) -> None:
+        """Have SQLite look first, and Django only where there is something to tell."""
+        if _raw(connection).execute("PRAGMA foreign_key_check").fetchone() is not None:
+            connection.check_constraints()
+
+    def compiled(self, sql: str, params: Parameters | None) -> tuple[str, Parameters]:
+        """Do to a statement what Django's cursor would do to it each time."""
+        if params is None:
+            return sql, ()
+        names = list(params) if isinstance(params, Mapping) else None
+        converted = SQLiteCursorWrapper.convert_query(_NO_CURSOR, sql, param_names=names)
+        return converted, params if isinstance(params, Mapping) else tuple(params)
+
+    def runner(self, connection: BaseDatabaseWrapper) -> Run:
+        """Return what runs statements without a cursor of Django's."""
+        execute, wrapped = _raw(connection).execute, connection.wrap_database_errors
+
+        def run(sql: str, params: Parameters) -> None:
+            with wrapped:
+                execute(sql, params).fetchall()
+
+        return run
+
+    def needs_its_own_transaction(self, sql: str) -> bool:
+        """Tell whether a statement would fail or do nothing, or end the transaction."""
+        return _OWN_TRANSACTION.match(beginning(sql)) is not None
+
+    def is_lasting(self, sql: str) -> bool:
+        """Tell whether a statement does more than to look at the schema or move in transactions."""
+        start = beginning(sql)
+        return _TRANSIENT.match(start) is None and _OF_THE_SCHEMA.match(start) is None
+
+    def stamp(self, connection: BaseDatabaseWrapper, fingerprint: str) -> None:
+        """Set ``user_version``, which is part of the transaction."""
+        image.stamp(_raw(connection), fingerprint)
+
+    def has_stamp(self, connection: BaseDatabaseWrapper, fingerprint: str) -> bool:
+        """Ask for ``user_version``."""
+        return image.has_stamp(_raw(connection), fingerprint)
+
+
+def _has_ledger(raw: sqlite3.Connection) -> bool:
+    return raw.execute(FIND_LEDGER).fetchone() is not None

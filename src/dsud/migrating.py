@@ -1,0 +1,212 @@
+"""One database brought to the schema of the code: under its lock, with a way back, and what came of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.migrations.executor import MigrationExecutor
+
+from dsud import key_ranges, migration_signals, mirrors, provisioning, replay, schema
+from dsud.connections import alias_of, release
+from dsud.engines import engine
+from dsud.leases import Force
+from dsud.plans import Plan
+from dsud.recording import Target, Targets
+
+#: When a database is copied before it is changed: where there is no other way back, always, or never.
+Snapshots: TypeAlias = Literal["auto", "always", "never"]
+
+#: For how long the rows of ``default`` are taken for unchanged that all databases hold copies of;
+#: who saves one meanwhile has it renewed everywhere.
+SHARED_ROWS_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was done to one database."""
+
+    #: The migrations that were applied or unapplied, in order.
+    steps: tuple[str, ...]
+    #: How they were replayed, for operators.
+    how: str
+    #: Whether the database now has the schema of the code.
+    is_current: bool
+    #: Whether there is a snapshot of what it was before.
+    has_snapshot: bool = False
+
+
+def targets_of(*target: str) -> Targets:
+    """Return the targets that the arguments of ``migrate`` name."""
+
+    def targets(executor: MigrationExecutor) -> Sequence[Target]:
+        leaves: list[Target] = executor.loader.graph.leaf_nodes()
+        if not target:
+            return leaves
+        label, *names = target
+        if not names:
+            return [key for key in leaves if key[0] == label]
+        if names == ["zero"]:
+            return [(label, None)]
+        key = (label, executor.loader.get_migration_by_prefix(label, names[0]).name)
+        if key not in executor.loader.graph.nodes and key in executor.loader.replacements:
+            # Of a squash that is applied in part only what it replaces is in the graph.
+            key = executor.loader.replacements[key].replaces[-1]
+        return [key]
+
+    return targets
+
+
+class Migrator:
+    """Brings databases to a target, one after the other; each thread has plans of its own.
+
+    Called with a key as its user, and may be sent to another process.
+    """
+
+    def __init__(
+        self, *target: str, run: str, snapshots: Snapshots = "auto", on_copies: bool = False
+    ) -> None:
+        """``run`` names the snapshots. Copies are migrated in place of the databases, and dropped."""
+        self.target = target
+        self.run = run
+        self.snapshots = snapshots
+        self.on_copies = on_copies
+        self._local = threading.local()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _revived, (self.target, self.run, self.snapshots, self.on_copies)
+
+    def __call__(self, key: str) -> Done:
+        """Migrate a user's database, as that user.
+
+        Raises what the migrations raise; the database is then as it was before, but that, without
+        snapshots, migrations before the one that failed stay applied where they need it.
+        """
+        provisioning.refuse_missing(key)
+        with engine().lock(key):
+            if not self.on_copies:
+                return self._migrate(key)
+            with closing(_Discarded(key)):
+                return self._migrate(key)
+
+    def plan_for(self, key: str) -> Plan | None:
+        """Return the plan for a user's database, recorded and rehearsed on clones of its schema.
+
+        Raises ``RecordingFailed``.
+        """
+        provisioning.refuse_missing(key)
+        return self._find_plan(connections[alias_of(key)])
+
+    def _find_plan(self, connection: BaseDatabaseWrapper) -> Plan | None:
+        replayer = engine().replayer()
+        if replayer is None:
+            return None
+        plans: replay.Plans | None = getattr(self._local, "plans", None)
+        if plans is None:
+            plans = self._local.plans = replay.Plans(replayer, targets_of(*self.target))
+        return plans.find(connection)
+
+    def _migrate(self, key: str) -> Done:
+        connection = connections[alias_of(key)]
+        plan = self._find_plan(connection)
+        if plan is not None and not plan.parts and plan.is_complete:
+            self._stamp(connection, plan)
+            self._renew_copies(key, connection)
+            return Done((), plan.kind, is_current=True)
+        has_snapshot = self._wants_snapshot(plan)
+        with self._way_back(key) if has_snapshot else nullcontext():
+            did = self._play(connection, plan)
+            is_current = schema.is_current(connection.alias) if did is None else did.is_complete
+            key_ranges.seed(key)  # Because there may be new tables.
+        if is_current:
+            self._renew_copies(key, connection)
+        return Done(_steps(plan), "Django" if did is None else did.kind, is_current, has_snapshot)
+
+    def _play(self, connection: BaseDatabaseWrapper, plan: Plan | None) -> Plan | None:
+        """Replay the plan, or have Django migrate where that cannot be; return the plan if it was that."""
+        replayer, alias = engine().replayer(), connection.alias
+
+        def by_django() -> None:
+            schema.migrate(alias, *self.target, verbosity=0)
+
+        if replayer is None or plan is None:
+            by_django()
+            return None
+        migration_signals.before(connection, plan)
+        stamp = schema.fingerprint()
+        did = replay.migrate(connection, replayer, plan, otherwise=by_django, stamp=stamp)
+        if did is not None:
+            migration_signals.after(connection, did)
+        return did
+
+    def _stamp(self, connection: BaseDatabaseWrapper, plan: Plan) -> None:
+        """Note what is so already, in a database that was made or migrated before there were notes."""
+        replayer = engine().replayer()
+        if replayer is not None:
+            replay.replay(plan, connection, replayer, stamp=schema.fingerprint())
+
+    def _renew_copies(self, key: str, connection: BaseDatabaseWrapper) -> None:
+        # Read once in a while for all, because all databases hold copies of the same rows.
+        read, rows = getattr(self._local, "shared", (0.0, {}))
+        if time.monotonic() - read > SHARED_ROWS_SECONDS:
+            read, rows = time.monotonic(), mirrors.shared_rows(connection)
+            self._local.shared = read, rows
+        mirrors.renew(key, shared=rows)
+
+    def _wants_snapshot(self, plan: Plan | None) -> bool:
+        if self.snapshots == "never" or self.on_copies or (plan is not None and not plan.parts):
+            return False
+        if self.snapshots == "always":
+            return True
+        has_way_back = plan is not None and plan.is_reversible and not plan.separate
+        return engine().supports_snapshots and not has_way_back
+
+    @contextmanager
+    def _way_back(self, key: str) -> Iterator[None]:
+        """Take a snapshot, and go back to it when something fails half-way."""
+        engine().take_snapshot(key, self.run)
+        try:
+            yield
+        except BaseException:
+            release(force=Force.EVERYTHING)
+            engine().restore_snapshot(key, self.run)
+            raise
+
+
+class _Discarded:
+    """A copy of a user's database in whose place this thread works, until it is closed."""
+
+    def __init__(self, key: str) -> None:
+        release(force=Force.EVERYTHING)
+        self._staged = engine().stage_copy(key)
+
+    def close(self) -> None:
+        """Drop the copy."""
+        release(force=Force.EVERYTHING)
+        self._staged.discard()
+
+
+def _revived(target: tuple[str, ...], run: str, snapshots: Snapshots, on_copies: bool) -> Migrator:  # noqa: FBT001, because it is called by pickle
+    return Migrator(*target, run=run, snapshots=snapshots, on_copies=on_copies)
+
+
+def _steps(plan: Plan | None) -> tuple[str, ...]:
+    if plan is None:
+        return ()
+    return tuple(
+        f"{'Unapplied' if backwards else 'Applied'} {migration}"
+        for migration, backwards in plan.migrations
+    )
+
+
+def undo(key: str, run: str) -> None:
+    """Bring a user's database back to what it was before a run; what was written since is gone."""
+    with engine().lock(key):
+        release(force=Force.EVERYTHING)
+        engine().restore_snapshot(key, run)

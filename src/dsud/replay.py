@@ -1,0 +1,116 @@
+"""A recorded plan played on one database, all of it or nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from dsud.engines.replaying import DatabaseState, Replayer
+from dsud.exceptions import DSUDError
+from dsud.plans import Diverged, Plan, Stage
+from dsud.recording import CannotRecord, RecordingFailed, Targets, record
+
+logger = logging.getLogger("dsud")
+
+
+class StateChanged(DSUDError):
+    """Raised when a database is in another state than its plan was recorded for; it was not touched."""
+
+
+class Plans:
+    """The plans of this process that lead to one target, by the state in which they find a database.
+
+    A state is the schema with the ledger: what was squashed is planned by the ledger, and what was
+    changed by hand is recorded as it is.
+    """
+
+    def __init__(self, replayer: Replayer, targets: Targets) -> None:
+        self.replayer = replayer
+        self.targets = targets
+        self._plans: dict[DatabaseState, Plan | RecordingFailed | None] = {}
+
+    def find(self, connection: BaseDatabaseWrapper) -> Plan | None:
+        """Return the plan for a database as it is, or None when only Django itself can tell it.
+
+        It is recorded once, and what fails then fails once. Raises ``RecordingFailed``.
+        """
+        state = self.replayer.state(connection)
+        if state not in self._plans:
+            self._plans[state] = self._recorded(connection)
+        plan = self._plans[state]
+        if isinstance(plan, RecordingFailed):
+            raise RecordingFailed(*plan.args)
+        return plan
+
+    def _recorded(self, connection: BaseDatabaseWrapper) -> Plan | RecordingFailed | None:
+        try:
+            return record(connection, self.replayer, self.targets)
+        except RecordingFailed as failure:
+            return failure.with_traceback(None)
+        except CannotRecord as reason:
+            logger.warning("Databases are migrated one by one by Django, because: %s", reason)
+            return None
+
+
+def migrate(
+    connection: BaseDatabaseWrapper,
+    replayer: Replayer,
+    plan: Plan | None,
+    *,
+    otherwise: Callable[[], object],
+    stamp: str | None = None,
+) -> Plan | None:
+    """Bring a database to where its plan leads, and return the plan if it was that.
+
+    ``otherwise`` is called, where replay has changed nothing, when only Django itself can do it.
+    ``stamp`` is as for ``replay``. Raises what the statements and the code of migrations raise;
+    then nothing was changed, unless the plan is ``separate`` or there is none: earlier migrations
+    then stay applied.
+    """
+    if plan is not None:
+        try:
+            replay(plan, connection, replayer, stamp=stamp)
+        except Diverged as reason:
+            logger.warning("A database is migrated by Django, because: %s", reason)
+        else:
+            return plan
+    otherwise()
+    return None
+
+
+def replay(
+    plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer, *, stamp: str | None = None
+) -> None:
+    """Play a plan on a database in the state that it was recorded for.
+
+    ``stamp`` is noted in it with the same transaction when the plan is complete; else its stamp goes.
+    Raises ``StateChanged`` when it is in another, ``Diverged`` when it comes to another than recorded.
+    """
+    if not plan.is_complete and stamp is not None:
+        stamp = ""
+    if plan.separate:
+        _refuse_other_state(plan, connection, replayer)
+        _play(plan, connection, replayer)
+    if plan.parts or (stamp is not None and not replayer.has_stamp(connection, stamp)):
+        trusted = not plan.is_called and not plan.separate
+        with replayer.transaction(connection, is_trusted=trusted):
+            if not plan.separate:
+                _refuse_other_state(plan, connection, replayer)
+                _play(plan, connection, replayer)
+            if plan.is_called and replayer.state(connection) != plan.after:
+                raise Diverged("The code of a migration has changed the schema.")
+            if stamp is not None:
+                replayer.stamp(connection, stamp)
+
+
+def _play(plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer) -> None:
+    stage = Stage(connection, replayer)
+    for part in plan.parts:
+        part.play(stage)
+
+
+def _refuse_other_state(plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer) -> None:
+    if replayer.state(connection) != plan.before:
+        raise StateChanged("The database was changed by somebody else. Run the migration again.")

@@ -1,0 +1,1 @@
+"""None: the tables of the app are whatever a test migrates."""
