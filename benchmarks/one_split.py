@@ -84,7 +84,7 @@ def seconds(function: Callable[..., object], *arguments: object) -> float:
 
 def main() -> None:
     """Split the site of the settings; bare copies go to a directory beside it."""
-    provisioning._initialize_location("1")
+    provisioning.initialize_location("1")
     template = engine()._templates.read(provisioning.prepare())  # type: ignore[attr-defined]
     begun = perf_counter()
     plan = make_plan(given={}, copied=["workshop.Word"])

@@ -138,7 +138,7 @@ User.objects.using("other").bulk_create(User.objects.all())
 run()
 assert not_merged("--database", "other") == (
     "`other` lacks the tables of workshop.Project, workshop.Task, workshop.Attachment,"
-    " workshop.Comment, workshop.Happening, workshop.Label, workshop.Mark, workshop.Task_labels,"
+    " workshop.Comment, workshop.Happening, workshop.Invitation, workshop.Label, workshop.Mark, workshop.Task_labels,"
     " workshop.Word, workshop.Task_words, workshop.Urgent. Give --create-tables to make them.", 1,
 ), not_merged("--database", "other")
 assert merged("--database", "other", "--create-tables").endswith(

@@ -54,6 +54,7 @@ for user in Person.objects.all():
         assert Page.objects.filter(after__paper__title__contains=user.username).count() == 3
         paper = Paper.objects.order_by("pk").first()
         assert [each.history_type for each in paper.history.all()] == ["~", "+"]
+        assert set(paper.tags.names()) == words
         assert TaggedItem.objects.filter(object_id=paper.pk).count() == 2
         root, = Shelf.get_root_nodes()
         assert [child.name for child in root.get_children()] == [f"below that of {user.username}"]

@@ -60,6 +60,9 @@ for user in User.objects.all():
             "Project": 1, "Task": 5, "Urgent": 1, "Comment": 10, "Attachment": 1, "Label": 2,
             "Happening": 5, "Mark": 5,
         }, counts
+        # Content types have the same numbers everywhere.
+        assert {type(mark.target) for mark in Mark.objects.all()} == {Task}
+        assert Task.objects.filter(project__owner__username=user.username).count() == 5
     assert UserDatabase.objects.get(user_key=user.pk).state == "ready"
 assert source("SELECT count(*), max(id) FROM workshop_task") == before
 assert {" rows moved before." in line for line in run().splitlines()[-4:-1]} == {True}
@@ -133,6 +136,7 @@ assert not UserDatabase.objects.exists()
         "workshop.Urgent": 3,
         "workshop.Comment": 30,
         "workshop.Attachment": 3,
+        "workshop.Invitation": 0,
         "workshop.Label": 6,
         "workshop.Happening": 15,
         "workshop.Mark": 15,
@@ -231,6 +235,27 @@ assert (message, code) == (
 assert not engine().is_initialized()
 assert refused("--dry-run")[1] == 1
 assert run("--exclude", str(owners[a])).endswith("2 of 2 user databases filled.\\n")
+""",
+    )
+
+
+def test_split__key_that_must_name_the_user_is_refused_when_it_names_another(site: Site) -> None:
+    run(
+        site,
+        """
+project, = source("SELECT id FROM workshop_project WHERE owner_id = 1")[0]
+source("INSERT INTO workshop_invitation (id, project_id, guest_id) VALUES (5, %s, 2)", project)
+message, code = refused()  # As it is found: the guest's row in another user's project.
+assert message.endswith("  workshop.Invitation 5 of user '2': project is a row of user '1'"), message
+owner = ("--owner", "workshop.Invitation=project__owner")
+message, code = refused(*owner)
+assert message.endswith(
+    "  workshop.Invitation 5 of user '1': guest is user '2', and may not be empty"
+), message
+source("UPDATE workshop_invitation SET guest_id = 1")
+run(*owner)
+with use_user(1):
+    assert Invitation.objects.get().guest_id == 1
 """,
     )
 

@@ -23,6 +23,9 @@ OURS = "dsud.middleware.DatabaseSwitchMiddleware"
 AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
+# Django's checks of a model with a JSONField ask the database whether it knows JSON, the first time.
+pytestmark = pytest.mark.django_db
+
 KEYS_TO_BOOKS = ("library.Loan.book", "archive.Opinion.book")
 
 

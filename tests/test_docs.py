@@ -262,7 +262,7 @@ def test_commands__are_all_documented() -> None:
 
 
 #: Taken over from Django, with its arguments.
-DJANGOS = {"testserver"}
+DJANGOS = {"dumpdata", "loaddata", "testserver"}
 
 
 @pytest.mark.parametrize("name", sorted(set(commands()) - DJANGOS))

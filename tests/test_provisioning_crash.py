@@ -143,7 +143,7 @@ def test_first_use__two_transactions_at_once(site: Site, mode: str) -> None:
         TOOLS
         + """
 connections["default"].transaction_mode = sys.argv[1]
-provisioning._initialize_location("1")
+provisioning.initialize_location("1")
 provisioning.prepare()
 ends = ["commits", "rolls back", "is killed"]
 for user, end in zip(users(3), ends):
@@ -339,7 +339,7 @@ def test_kill__while_the_template_is_built(site: Site) -> None:
         + """
 steps = 12
 made = users(steps + 2)
-provisioning._initialize_location("1")
+provisioning.initialize_location("1")
 calls = calls_of(provisioning.prepare)
 for index in range(steps):
     shutil.rmtree(engine().location / ".template", ignore_errors=True)

@@ -208,43 +208,6 @@ def test_atomic__explicit_alias_inside_a_block_without_one(users: tuple[User, Us
         assert both() == (["kept"], ["kept"])
 
 
-def test_on_commit__waits_for_the_only_block_that_is_open(users: tuple[User, User]) -> None:
-    called: list[object] = []
-    alias = f"user_{users[0].pk}"
-    with use_user(users[0]):
-        with transaction.atomic(using=alias):
-            Note.objects.create(text="kept")
-            transaction.on_commit(lambda: called.append(current_user_id()))
-            assert called == []
-        assert called == [users[0].pk]
-        with pytest.raises(Boom), transaction.atomic(using=alias):
-            transaction.on_commit(lambda: called.append("of a block that failed"))
-            raise Boom
-        with transaction.atomic(using=alias), transaction.atomic(using="default"):
-            transaction.on_commit(lambda: called.append("with default"))
-            assert called == [users[0].pk]
-        assert called == [users[0].pk, "with default"]
-
-
-def test_set_rollback__means_the_only_block_that_is_open(users: tuple[User, User]) -> None:
-    with use_user(users[0]):
-        with transaction.atomic(using=f"user_{users[0].pk}"):
-            Note.objects.create(text="lost")
-            transaction.set_rollback(True)
-            assert transaction.get_rollback()
-        assert both() == ([], [])
-
-
-def test_set_rollback__does_not_mean_the_block_of_somebody_else(users: tuple[User, User]) -> None:
-    alice, bob = users
-    with use_user(alice), transaction.atomic(using=f"user_{alice.pk}"):
-        Note.objects.create(text="kept")
-        with use_user(bob), pytest.raises(transaction.TransactionManagementError):
-            transaction.set_rollback(True)
-    with use_user(alice):
-        assert both() == ([], ["kept"])
-
-
 def test_atomic__inside_an_explicit_block_covers_both_sides(users: tuple[User, User]) -> None:
     with use_user(users[0]), transaction.atomic(using=f"user_{users[0].pk}"):
         with pytest.raises(Boom), transaction.atomic():

@@ -23,3 +23,5 @@ DATABASES = {
 }
 DATABASE_ROUTERS = ["dsud.router.UserSpecificDatabaseRouter"]
 DSUD_APPS = ["fleet_site"]
+# As with 1,024 open files, because what makes the databases is measured, too.
+DSUD_MAX_OPEN = 250

@@ -191,6 +191,16 @@ def close_idle() -> None:
     pool.close_idle()
 
 
+@contextmanager
+def none_kept() -> Iterator[None]:
+    """Keep no more of users' connections than before a block, because each user is met once in it."""
+    before = pool.idle
+    try:
+        yield
+    finally:
+        pool.close_newest(beyond=before)
+
+
 def release_after_request(**kwargs: object) -> None:
     """Return the connections of a request when Django says that it is finished."""
     release()

@@ -36,7 +36,7 @@ class UserDatabase(models.Model):
     # What files said when they were last looked at, because nothing is noted when they are used.
     size = models.BigIntegerField(_("size in bytes"), null=True, blank=True, db_index=True)
     last_used = models.DateTimeField(_("last used"), null=True, blank=True, db_index=True)
-    missing = models.BooleanField(_("file is missing"), default=False)
+    missing = models.BooleanField(_("file is missing"), default=False, db_default=False)
     verified = models.DateTimeField(_("verified"), null=True, blank=True)
 
     class Meta:

@@ -125,6 +125,12 @@ def _replaced() -> Iterator[Replacement]:
     yield ReverseOneToOneDescriptor, "__get__", follow_as_active
     yield ForwardManyToOneDescriptor, "__set__", name_others
     yield ForeignKey, "set_cached_value", read_others_later
+    if apps.is_installed("django.contrib.contenttypes"):
+        from django.contrib.contenttypes import fields
+
+        # It notes the primary key only; Django 6.1 has a class of its own for it.
+        descriptor = getattr(fields, "GenericForeignKeyDescriptor", fields.GenericForeignKey)
+        yield descriptor, "__set__", refuse_arguments
     for model in apps.get_models():
         if is_user_model(model):
             for name in {"get_next_in_order", "get_previous_in_order"} & set(vars(model)):

@@ -52,6 +52,11 @@ class Pool:
         return self._slots.count
 
     @property
+    def idle(self) -> int:
+        """How many connections are open and nobody's."""
+        return len(self._idle)
+
+    @property
     def leased(self) -> int:
         """How many connections are leased."""
         return len(self._leased)
@@ -171,9 +176,12 @@ class Pool:
         return None
 
     def _pop_oldest(self) -> Handle | None:
+        return self._pop_end(newest=False)
+
+    def _pop_end(self, *, newest: bool) -> Handle | None:
         if not self._idle:
             return None
-        handle, _ = self._idle.popitem(last=False)
+        handle, _ = self._idle.popitem(last=newest)
         handles = self._idle_of.get(handle.database, [])
         if handle in handles:
             handles.remove(handle)
@@ -266,6 +274,15 @@ class Pool:
         while True:
             with self._lock:
                 handle = self._pop_oldest() if database is None else self._pop_idle_of(database)
+            if handle is None:
+                return
+            self._close(handle)
+
+    def close_newest(self, *, beyond: int) -> None:
+        """Close idle connections, the newest first, until there are no more than ``beyond``."""
+        while True:
+            with self._lock:
+                handle = self._pop_end(newest=True) if len(self._idle) > beyond else None
             if handle is None:
                 return
             self._close(handle)

@@ -11,13 +11,13 @@ from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.utils import timezone
 
 from dsud import key_ranges, mirrors, schema, transactions
 from dsud import models as registry
 from dsud.conf import FIRST_USE, conf
-from dsud.connections import alias_of
+from dsud.connections import alias_of, uncounted
 from dsud.context import user_key
 from dsud.engines import engine
 from dsud.engines.base import Staged
@@ -106,7 +106,8 @@ def _is_user(key: str) -> bool:
     """Tell whether a user has exactly this key; an alias may be written in many ways."""
     users = get_user_model()._base_manager.using(DEFAULT_DB_ALIAS)
     try:
-        pk = users.filter(pk=key).values_list("pk", flat=True).first()
+        with uncounted(connections[DEFAULT_DB_ALIAS]):
+            pk = users.filter(pk=key).values_list("pk", flat=True).first()
     except (ValueError, ValidationError):
         return False  # No primary key looks like this.
     return pk is not None and user_key(pk) == key

@@ -114,4 +114,3 @@ def _play(plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer) -> No
 def _refuse_other_state(plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer) -> None:
     if replayer.state(connection) != plan.before:
         raise StateChanged("The database was changed by somebody else. Run the migration again.")
-

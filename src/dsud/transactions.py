@@ -13,7 +13,8 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.transaction import Atomic
 
-from dsud.connections import alias_of, key_of_alias, release, uncounted
+from dsud import open_blocks
+from dsud.connections import key_of_alias, release, uncounted
 from dsud.context import Activation, Block, active_key, current_activation, stand_in
 from dsud.leases import Force
 
@@ -78,7 +79,6 @@ class Levels(threading.local):
 _levels = Levels()
 _enter = Atomic.__enter__
 _exit = Atomic.__exit__
-_get_connection = transaction.get_connection
 
 
 def covers_users(atomic: Atomic) -> bool:
@@ -166,9 +166,11 @@ def enter(atomic: Atomic) -> None:
         if _levels.stack and key_of_alias(alias := atomic.using or "") is not None:
             join(connections[alias])
         _enter(atomic)
+        open_blocks.entered(atomic.using)
         return
-    atomic.using = UNNAMED  # Because None means the block that is open, see below.
+    atomic.using = UNNAMED  # Because None means a block that is open, see open_blocks.
     _enter(atomic)
+    open_blocks.entered(None)
     _levels.stack.append(Level(atomic, _levels.stack[-1] if _levels.stack else None))
 
 
@@ -179,6 +181,7 @@ def leave(
     traceback: TracebackType | None,
 ) -> None:
     """Close a block: the user databases first, ``default`` last, all of them the same way."""
+    open_blocks.left()
     if not covers_users(atomic):
         _exit(atomic, exc_type, exc_value, traceback)
         return
@@ -305,29 +308,12 @@ def run_as_registered(on_commit: Callable[..., None]) -> Callable[..., None]:
     return registered
 
 
-def connection_of_block(using: str | None = None) -> BaseDatabaseWrapper:
-    """Return the connection that ``on_commit()`` and ``set_rollback()`` mean without an alias.
-
-    Where only the active user's database has an open block, as in the admin's views of user models,
-    that block is meant: outside of any, callbacks would run at once and nothing could be rolled back.
-    """
-    default: BaseDatabaseWrapper = _get_connection(using)
-    if using is not None or default.in_atomic_block:
-        return default
-    activation = current_activation()
-    # Not asked for the key: where nobody knows it yet, nobody's database has been used either.
-    key = None if activation is None else activation.glance()
-    users = None if key is None else connections[alias_of(key)]
-    return users if users is not None and users.in_atomic_block else default
-
-
 def install() -> None:
     """Teach Django's ``Atomic`` about user databases; called once, when the apps are ready.
 
     ``Atomic`` says of itself that it is private. Its ``__enter__`` and ``__exit__`` are replaced on
     the class, so that every ``from django.db.transaction import atomic`` is covered, and
-    ``DEFAULT_DB_ALIAS`` in its module, which a bare ``@atomic`` passes on; so is ``get_connection``,
-    which the functions of the module ask (Django 5.2 to 6.1).
+    ``DEFAULT_DB_ALIAS`` in its module, which a bare ``@atomic`` passes on (Django 5.2 to 6.1).
     """
     if Atomic.__enter__ is enter:
         return
@@ -336,10 +322,10 @@ def install() -> None:
         (Atomic, "__enter__", enter),
         (Atomic, "__exit__", leave),
         (transaction, "DEFAULT_DB_ALIAS", UNNAMED),
-        (transaction, "get_connection", connection_of_block),
         (BaseDatabaseWrapper, "on_commit", on_commit),
     ):
         setattr(owner, name, replacement)
+    open_blocks.install()
     # ATOMIC_REQUESTS passes on the aliases as they stand in the settings of connections.
     listed = list(connections.settings.items())
     connections.settings.clear()

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+import pytest_django
 from django.contrib.auth.models import User
 from django.core.checks import run_checks
 from django.core.management import call_command
@@ -170,3 +171,33 @@ def test_operator__imports_a_file_over_the_wire(
         assert Expense.objects.get().text == "over the wire"
     with use_user(alice):
         assert Expense.objects.get().text == "expense of alice"
+
+
+@pytest.fixture
+def distinct(settings: pytest_django.Settings) -> None:
+    """Have the keys of each user come from a range of their own."""
+    settings.DSUD_DISTINCT_KEYS = True
+
+
+def test_distinct_keys__name_rows_of_one_user_in_every_package(
+    distinct: None, filled: None, operator: User, alice: User, bob: User
+) -> None:
+    with use_user(alice):
+        hers = {
+            model: model.objects.first().pk for model in (Bookmark, Section, Folder, Task, Expense)
+        }
+    assert len(set(hers.values())) < len(hers)  # The ranges are users', not tables'.
+    with use_user(bob):
+        for model, key in hers.items():
+            assert model.objects.count()
+            assert not model.objects.filter(pk=key).exists()
+        assert Bookmark.objects.filter(tags__name="common").count() == 1
+        assert Folder.objects.get(name="below").get_root().name == "folder of bob"
+        Section.objects.add_child(Section.objects.get(), instance=Section(owner=bob, title="x"))
+        assert Section.objects.find_problems() == ([], [], [], [], [])
+    browser = open_as(operator, bob)
+    for model, key in hers.items():
+        label = f"{model._meta.app_label}/{model._meta.model_name}"
+        assert browser.get(f"/admin/{label}/{key}/change/").status_code == 302
+    answer = browser_of(bob).get(f"/api/tasks/{hers[Task]}/")
+    assert answer.status_code == 404

@@ -97,6 +97,13 @@ class Happening(models.Model):
     text = models.CharField(max_length=100)
 
 
+class Invitation(models.Model):
+    """A guest of a project, who is another user."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE)
+    guest = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+
+
 class Quick(Task):
     """A proxy."""
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from django.contrib.auth import get_user_model
 from django.contrib.contenttypes.fields import GenericForeignKey
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, connections, router
 from django.db.models import Count, F, OuterRef, Q
 from django.db.models.expressions import Combinable
 
@@ -19,6 +19,7 @@ from dsud.adoption.owners import (
     generic_keys_of,
     generic_targets,
     keys_of,
+    leads_to_user,
     movable_models,
     points_to,
 )
@@ -26,6 +27,7 @@ from dsud.adoption.paths import OWNER, AnyModel, KeyPath, OwnerPath, Rows, all_r
 from dsud.adoption.values import in_batches, stored_fields
 from dsud.context import user_key
 from dsud.exceptions import DSUDError
+from dsud.router import TEMPLATE_ALIAS
 
 #: How many users are looked up by one query.
 BATCH = 500
@@ -186,6 +188,8 @@ def crossing_links(plan: Plan) -> Iterator[tuple[str, str]]:
         if path.is_shared:
             continue
         for key in keys_of(model):
+            if leads_to_user(key) and _must_be_the_owner(path, key):
+                yield from _naming_others(model, path, key)
             target = paths.get(points_to(key))
             if target is not None and not target.is_shared and not _is_step(path, key):
                 theirs = target.expression(f"{key.name}__")
@@ -195,6 +199,32 @@ def crossing_links(plan: Plan) -> Iterator[tuple[str, str]]:
                 )
         for generic in generic_keys_of(model):
             yield from _generic_links(model, generic, paths)
+
+
+def _must_be_the_owner(path: OwnerPath, key: Key) -> bool:
+    """Tell whether a key can name nobody else in a user database, where only the user's own row is."""
+    target = points_to(key)._meta
+    return (
+        getattr(key, "db_constraint", False)
+        and not _is_step(path, key)
+        and bool(
+            router.allow_migrate(
+                TEMPLATE_ALIAS,
+                target.app_label,
+                model_name=target.model_name,
+                model=points_to(key),
+                constrained=key,
+            )
+        )
+    )
+
+
+def _naming_others(model: AnyModel, path: OwnerPath, key: Key) -> Iterator[tuple[str, str]]:
+    rows = _of_default(model).annotate(mine=path.expression(), other=F(f"{key.name}__pk"))
+    rows = rows.filter(~Q(mine=F("other")), mine__isnull=False, other__isnull=False)
+    for pk, mine, other in rows.values_list("pk", "mine", "other").iterator():
+        what = f"{model._meta.label} {pk} of user {str(mine)!r}"
+        yield str(mine), f"{what}: {key.name} is user {str(other)!r}, and may not be empty"
 
 
 def _generic_links(

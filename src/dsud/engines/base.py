@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -208,6 +209,20 @@ class BaseEngine(ABC):
         """
         ranges = {} if keys is None else {"keys": keys}
         return self.stage(user_key, fingerprint, rows=rows, **ranges)
+
+    def stage_from(
+        self,
+        user_key: str,
+        source: sqlite3.Connection,
+        *,
+        prepare: Callable[[sqlite3.Connection], None],
+    ) -> Staged:
+        """Take over what a SQLite file from elsewhere holds, aside, as ``stage`` does.
+
+        ``prepare`` is given the copy before anybody may use it. Raises ``NotSupportedByEngine`` when
+        databases are no such files.
+        """
+        raise NotSupportedByEngine(self.alias, "take over SQLite files")
 
     @abstractmethod
     def staged_here(self, user_key: str) -> Staged | None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from dsud.connections import none_kept
 from dsud.context import outside
 from dsud.fleet.outcomes import Outcome, Stop, Work
 
@@ -47,7 +48,7 @@ def _one(work: Work[R], key: str, stop: Stop) -> list[Outcome[R]]:
     if stop:
         return []
     try:
-        with outside():
+        with outside(), none_kept():
             return list(work.outcomes(key))
     finally:
         connections[DEFAULT_DB_ALIAS].close()

@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias, TypeVar
 from django.db import DEFAULT_DB_ALIAS, transaction
 
 from dsud import transactions
+from dsud.connections import none_kept
 from dsud.engines.scratch import in_tests
 from dsud.exceptions import DSUDError
 from dsud.fleet.outcomes import Outcome, Outcomes, Stop, Work
@@ -102,7 +103,13 @@ def one_by_one(work: Work[R], users: Iterable[str], stop: Stop) -> Generator[Out
     for key in users:
         if stop:
             return
-        yield from work.outcomes(key)
+        outcomes = work.outcomes(key)
+        while True:
+            with none_kept():
+                outcome = next(outcomes, None)
+            if outcome is None:
+                break
+            yield outcome
 
 
 def choose(workers: Workers) -> Processes | Threads | None:

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from dsud import fleet
+from dsud.adoption.files import NoSuchDirectory
 from dsud.adoption.owners import InvalidOwnerPath, OwnerPathUnclear
 from dsud.exceptions import DSUDError
 from dsud.management.fleet_command import (
@@ -128,7 +129,7 @@ def usage_errors() -> Iterator[None]:
     """Exit with 2 when the command was called in a wrong way."""
     try:
         yield
-    except (InvalidOwnerPath, OwnerPathUnclear, InvalidStorageError) as error:
+    except (InvalidOwnerPath, OwnerPathUnclear, InvalidStorageError, NoSuchDirectory) as error:
         raise CommandError(str(error), returncode=USAGE) from error
     except DSUDError as error:
         raise CommandError(str(error), returncode=SOME_FAILED) from error

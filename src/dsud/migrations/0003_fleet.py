@@ -83,7 +83,9 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="userdatabase",
             name="missing",
-            field=models.BooleanField(default=False, verbose_name="file is missing"),
+            field=models.BooleanField(
+                db_default=False, default=False, verbose_name="file is missing"
+            ),
         ),
         migrations.AddField(
             model_name="userdatabase",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 from collections.abc import Callable, Iterator
+from typing import cast
 
 from django.core.management import call_command, get_commands, load_command_class
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -57,19 +58,24 @@ def runner(name: str, arguments: list[str]) -> Callable[[str], str]:
     def run(key: str) -> str:
         # Given here and not on the command line, where Django allows listed aliases only.
         databases = {dest: fill(alias_of(key)) for dest, fill in where.items()}
-        output = io.StringIO()
+        # Not StringIO, because some commands write bytes, as to a terminal.
+        output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
         command = find_command(name)  # One for each, because they remember where they print.
         try:
             call_command(command, *arguments, stdout=output, stderr=output, **databases)
         except SystemExit as left:
             if left.code not in (None, 0):
-                said = output.getvalue().strip()
+                said = _written(output).strip()
                 raise CommandError(
                     f"{name} exited with {left.code}." + (f" It said: {said}" if said else "")
                 ) from left
-        return output.getvalue()
+        return _written(output)
 
     return run
+
+
+def _written(output: io.TextIOWrapper) -> str:
+    return cast("io.BytesIO", output.buffer).getvalue().decode(errors="replace")
 
 
 def find_command(name: str) -> BaseCommand:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 from django.core.management.base import CommandError, CommandParser
 
+from dsud.adoption.files import adopt_file, find_files
 from dsud.adoption.media import source_storage
 from dsud.adoption.plan import Plan, Table, crossing_links, make_plan, refuse_crossing_links
 from dsud.adoption.removal import Removal
@@ -36,9 +38,17 @@ class Command(AdoptionCommand):
             action="store_true",
             help="Delete from `default` what an earlier run has moved, verified again.",
         )
+        parser.add_argument(
+            "--adopt-files",
+            metavar="DIRECTORY",
+            help="Take over the files of django-sqlite-user-db 0.1 in its USER_DB_DIR instead.",
+        )
 
     def handle(self, *args: object, **options: object) -> None:
         """Plan, and move or delete."""
+        if options["adopt_files"] is not None:
+            self.adopt(Path(str(options["adopt_files"])), options)
+            return
         with usage_errors():
             storage = source_storage(cast("str | None", options["files_from"]))
             given, copied = self.given_paths(options), strings(options["copied"])
@@ -58,6 +68,23 @@ class Command(AdoptionCommand):
                 self.write_plan(plan, keys)
             split = Split(plan, carrier, files_from=storage)
             self.run(keys, split.move, done="filled", options=options)
+
+    def adopt(self, directory: Path, options: dict[str, object]) -> None:
+        """Make user databases of the files of a directory, which stay as they are."""
+        with usage_errors():
+            found = find_files(directory)
+        only_looks = bool(options["dry_run"])
+        if not options["as_json"]:
+            for path in found.left:
+                self.stdout.write(f"{path.name} is named after nobody and is left where it is.")
+
+        def take_over(key: str) -> tuple[str, int]:
+            adopted = adopt_file(key, found.files[key], only_looks=only_looks)
+            before = "to be taken over" if only_looks else "taken over before"
+            return "taken over" if adopted.now else before, sum(adopted.contents.kept.values())
+
+        keys = [key for key in self.selected(options, among=found.files) if key in found.files]
+        self.run(keys, take_over, done="looked at" if only_looks else "filled", options=options)
 
     def show_plan(self, plan: Plan, keys: list[str], *, as_json: bool) -> None:
         """Print what a split would do; exit with 1 for keys that would lead out of a database."""
