@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import fleet_site
+from benchmarks import deployed_app
 from benchmarks.figures import Figure, Report
 
 ROOT = Path(__file__).parents[1]
@@ -54,9 +54,9 @@ def run(*, quick: bool = False) -> Report:
 def _measured(number: int, by_django: int, turn: int, *, code: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        fleet_site.write(directory)
+        deployed_app.write(directory)
         _script(directory, "prepare", number)
-        fleet_site.deploy(directory, code=code)
+        deployed_app.deploy(directory, code=code)
         return json.loads(_script(directory, "measure", number, by_django, turn))
 
 

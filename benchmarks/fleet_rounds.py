@@ -15,7 +15,7 @@ from pathlib import Path
 
 import django
 
-from benchmarks import fleet_site
+from benchmarks import deployed_app
 
 #: Who works, on both sides.
 WORKERS = 2
@@ -39,7 +39,7 @@ def prepare(number: int) -> None:
     engine().initialize()
     rows = [
         f"INSERT INTO shelves_shelf{table} (name, note) VALUES (?, ?)"  # noqa: S608
-        for table in range(1, fleet_site.TABLES + 1)
+        for table in range(1, deployed_app.TABLES + 1)
     ]
     for key in map(str, range(1, number + 1)):
         with engine().lock(key):
@@ -48,7 +48,7 @@ def prepare(number: int) -> None:
             raw.execute("PRAGMA synchronous = OFF")
             raw.execute("BEGIN")
             for sql in rows:
-                raw.executemany(sql, [(f"name {i}", "x" * 60) for i in range(fleet_site.ROWS)])
+                raw.executemany(sql, [(f"name {i}", "x" * 60) for i in range(deployed_app.ROWS)])
             raw.execute("COMMIT")
     UserDatabase.objects.bulk_create(
         UserDatabase(user_key=str(key), state="ready", schema=schema.fingerprint())

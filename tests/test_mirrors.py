@@ -348,7 +348,7 @@ def test_update__of_a_queryset_waits_for_the_next_renewal(ann: User) -> None:
 def test_migrate__renews_the_copies(ann: User) -> None:
     User.objects.filter(pk=ann.pk).update(email="silent@example.org")
     ContentType.objects.bulk_create([ContentType(app_label="late", model="comer")])
-    call_command("migrate_user_dbs", users=[str(ann.pk)], verbosity=0)
+    call_command("migrate_user_dbs", "--all", verbosity=0)
     assert copies(User, ann).get().email == "silent@example.org"
     late = ContentType.objects.get(app_label="late")
     assert copies(ContentType, ann).get(app_label="late").pk == late.pk

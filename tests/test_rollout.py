@@ -20,7 +20,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.signals import post_migrate, pre_migrate
 from django.utils import timezone
 
-from dsud import engines, migrating, provisioning, rollout, schema
+from dsud import engines, migrating, mirrors, provisioning, rollout, schema
 from dsud.connections import alias_of, release
 from dsud.context import use_user
 from dsud.engines.sqlite import snapshots
@@ -182,6 +182,16 @@ def test_ledger__that_is_lost_is_made_again_from_the_files(deploy: Callable[...,
     UserDatabase.objects.filter(user_key=bob.pk).delete()
     assert run("--verify") == "0 of 0 user databases migrated, 2 were current already.\n"
     assert is_current(bob)
+
+
+def test_ledger__all_are_opened_on_request(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = sign_up("alice", "bob")
+    renewed = []
+    monkeypatch.setattr(mirrors, "renew", lambda key, **rest: renewed.append(key))
+    assert run("--all") == "2 of 2 user databases migrated.\n"
+    assert renewed == [str(user.pk) for user in users]
 
 
 def test_ledger__database_that_somebody_migrates_by_hand(history: History) -> None:

@@ -117,6 +117,7 @@ class Migrator:
         plan = self._find_plan(connection)
         if plan is not None and not plan.parts and plan.is_complete:
             self._stamp(connection, plan)
+            key_ranges.seed(key)
             self._renew_copies(key, connection)
             return Done((), plan.kind, is_current=True)
         has_snapshot = self._wants_snapshot(plan)

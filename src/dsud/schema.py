@@ -20,6 +20,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.models import Model
 
+from dsud.conf import conf
 from dsud.connections import alias_of, temporary, uncounted
 from dsud.context import Activation, Block, TemporaryActivation
 from dsud.engines.base import writing_copies
@@ -53,6 +54,8 @@ def fingerprint() -> str:
 
 def _facts() -> Iterator[str]:
     yield f"{TEMPLATE_VERSION} {django.get_version()}"
+    if conf.DSUD_DISTINCT_KEYS:
+        yield "distinct keys"  # Because databases from before have to be given theirs.
     loader = MigrationLoader(None)
     for key in sorted(loader.disk_migrations):
         yield ".".join(key)
@@ -104,7 +107,7 @@ def _definitions(models: list[type[Model]]) -> list[str]:
 
 def forget_fingerprint(*, setting: str, **kwargs: object) -> None:
     """Compute the fingerprint anew after a setting that decides it has changed."""
-    if setting in DECISIVE:
+    if setting in (*DECISIVE, "DSUD_DISTINCT_KEYS"):
         fingerprint.cache_clear()
 
 

@@ -87,6 +87,12 @@ class Command(FleetCommand):
             help="Look into every file; default: skip what the registry says is current.",
         )
         parser.add_argument(
+            "--all",
+            action="store_true",
+            dest="everybody",
+            help="Open every database, also one that is current, and renew the copies in it.",
+        )
+        parser.add_argument(
             "--older-than",
             type=moment,
             metavar="WHEN",
@@ -172,9 +178,9 @@ class Command(FleetCommand):
 
     def _whom(self, target: list[str], options: dict[str, object]) -> tuple[list[str], int]:
         """Return whose databases are to be migrated, and how many others are known to be current."""
-        doubts = target or options["users"] or options["verify"] or provisioning.is_location_lost()
+        doubts = ("users", "verify", "everybody")
         current = 0
-        if not doubts:
+        if not (target or any(map(options.get, doubts)) or provisioning.is_location_lost()):
             before = options["older_than"]
             among = rollout.outdated(migrated_before=before)  # type: ignore[arg-type]
             keys = self.selected(options, among=among)
