@@ -67,7 +67,9 @@ def test_dsud_W005__many_to_many_field(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_mirrors__default_is_fine() -> None:
+def test_mirrors__default_is_fine(settings: pytest_django.Settings) -> None:
+    assert mirrors() == []
+    settings.DSUD_MIRRORED_MODELS = []
     assert mirrors() == []
 
 

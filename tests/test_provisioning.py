@@ -752,7 +752,7 @@ def test_registry__is_never_asked_once_the_database_is_there() -> None:
 
 
 def test_registry__crash_between_publishing_and_registering(location: Path) -> None:
-    with mock.patch.object(provisioning, "_announce", side_effect=Boom):
+    with mock.patch.object(provisioning, "announce", side_effect=Boom):
         user = sign_up()
     assert state_of(user) == "pending"
     assert texts(user) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from django.apps import AppConfig, apps
+from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import FieldDoesNotExist
@@ -89,7 +90,7 @@ def check_mirrors(
 
 def _check_what_stays_empty() -> Iterator[CheckMessage]:
     for name in conf.DSUD_UNMIRRORED_FIELDS:
-        if not any(_has_field(model, name) for model in mirrored_models()):
+        if not any(_has_field(model, name) for model in (get_user_model(), *mirrored_models())):
             yield Error(
                 f"DSUD_UNMIRRORED_FIELDS names {name!r}, which no mirrored model has.",
                 hint='Write a field of the user model ("password") or of another one ("shop.Item.cost").',

@@ -58,12 +58,15 @@ class Connection(sqlite3.Connection):
 
     def fill(self, staged: StagedInMemory) -> None:
         """Put in the rows that a user begins with; those that another one has left are as they were."""
+        wanted = {rows.table: rows for rows in staged.rows}
         with writing_copies():
-            for rows in staged.rows:
-                if self.filled.get(rows.table) != rows:
-                    self.execute(f'DELETE FROM "{rows.table}"')  # noqa: S608, because models name it
-                    insert(self, [rows])
-                    self.filled[rows.table] = rows
+            for table in {*self.filled, *wanted}:
+                if self.filled.get(table) == wanted.get(table):
+                    continue
+                self.execute(f'DELETE FROM "{table}"')  # noqa: S608, because models name it
+                if table in wanted:
+                    insert(self, [wanted[table]])
+        self.filled = wanted
         if staged.keys is not None:
             self.altered = True  # The next user's keys begin elsewhere.
             self.execute(WRITE_IDENTITY, (staged.user_key,))  # Their number is noted beside it.
