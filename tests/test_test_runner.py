@@ -85,6 +85,7 @@ def run_django(project: Path, *arguments: str) -> subprocess.CompletedProcess[st
         "PYTHONPATH": os.pathsep.join([str(project), *filter(None, sys.path)]),
         "TMPDIR": str(project / "scratch"),
     }
+    environment.pop("DSUD_TEST_DIRECTORY", None)  # Which an earlier test of this process has set.
     return subprocess.run(
         [sys.executable, "-m", "django", *arguments],
         cwd=project,
