@@ -166,14 +166,20 @@ def shared_rows(connection: BaseDatabaseWrapper) -> dict[str, Rows]:
 
     For those who renew many databases, of which ``connection`` is any, one after the other.
     """
-    models = [model for model in mirrored_models() if not is_of_users(model)]
-    return {model._meta.db_table: _rows_of(model, "", connection) for model in models}
+    return {
+        model._meta.db_table: _rows_of(model, "", connection)
+        for model in mirrored_models()
+        if not is_of_users(model)
+    }
 
 
-def renew(key: str, *, shared: Mapping[str, Rows] | None = None) -> None:
+def renew(
+    key: str, *, of_users: bool | None = None, shared: Mapping[str, Rows] | None = None
+) -> None:
     """Bring the copies in a user's database up to date with ``default``, in one transaction.
 
-    Rows change in place, because what cascades from a row would be lost with it. ``shared`` are those
+    Rows change in place, because what cascades from a row would be lost with it. ``of_users`` says
+    that only the user's own row is meant, or only what is the same for all. ``shared`` are the rows
     of ``shared_rows``, if they were read already.
     """
     alias = alias_of(key)
@@ -182,7 +188,8 @@ def renew(key: str, *, shared: Mapping[str, Rows] | None = None) -> None:
         writing_copies(),
         uncounted(connections[alias]),
     ):
-        stale = list(_stale(key, alias, shared or {}))
+        models = [model for model in mirrored_models() if of_users in (None, is_of_users(model))]
+        stale = list(_stale(models, key, alias, shared or {}))
         if not stale:
             return  # As most are, and a transaction that writes costs more than to look.
         with transaction.atomic(using=alias):
@@ -190,8 +197,10 @@ def renew(key: str, *, shared: Mapping[str, Rows] | None = None) -> None:
                 _renew_table(model, wanted, alias)
 
 
-def _stale(key: str, alias: str, shared: Mapping[str, Rows]) -> Iterator[tuple[type[Model], Rows]]:
-    for model in mirrored_models():
+def _stale(
+    models: Iterable[type[Model]], key: str, alias: str, shared: Mapping[str, Rows]
+) -> Iterator[tuple[type[Model], Rows]]:
+    for model in models:
         wanted = shared.get(model._meta.db_table) or _rows_of(model, key, connections[alias])
         place = wanted.columns.index(str(model._meta.pk.column))
         stored = {row[place]: tuple(row) for row in _read(wanted, alias)}
@@ -289,7 +298,7 @@ def follow_original(
     if not is_of_users(cast("type[Model]", sender._meta.concrete_model)):
         _renew_everywhere_at_commit()
     elif not kwargs.get("created", True):
-        _follow(user_key(instance.pk))
+        _follow(user_key(instance.pk), of_users=True)
 
 
 def _renew_everywhere_at_commit() -> None:
@@ -302,11 +311,11 @@ def _renew_everywhere_at_commit() -> None:
         transaction.on_commit(renew_everywhere, using=DEFAULT_DB_ALIAS)
 
 
-def _follow(key: str) -> None:
+def _follow(key: str, *, of_users: bool, shared: Mapping[str, Rows] | None = None) -> None:
     """Renew the copies of one user; what keeps it back is this user's failure and nobody else's."""
     try:
         if engine().serves(key):
-            renew(key)
+            renew(key, of_users=of_users, shared=shared)
     except (UserDatabaseError, DatabaseError) as error:
         # The user must be saved all the same, for one, to be deactivated, or while the tables of the
         # copies are a migration behind; migrating renews them.
@@ -316,5 +325,7 @@ def _follow(key: str) -> None:
 
 def renew_everywhere() -> None:
     """Renew the copies in every user database that is registered, one after the other."""
+    shared: dict[str, Rows] = {}
     for key in registry.ready_keys():
-        _follow(key)
+        shared = shared or shared_rows(connections[alias_of(key)])
+        _follow(key, of_users=False, shared=shared)
