@@ -94,9 +94,9 @@ def name_others(set_: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(set_)
     def setting(self: AnyKey, instance: Model, value: object) -> None:
-        names_user = self.field.null and isinstance(value, get_user_model())
-        is_new = names_user and instance._state.db is None and is_user_model(instance)
-        if is_new and current_activation() is not None:
+        is_new = self.field.null and instance._state.db is None and is_user_model(instance)
+        # In this order, because where nobody is ever active there may be no model of users either.
+        if is_new and current_activation() is not None and isinstance(value, get_user_model()):
             instance._state.db = active_alias()
         set_(self, instance, value)
 
