@@ -28,8 +28,15 @@ def test_classify__by_the_name_of_today(bazaar: None) -> None:
 
 
 def test_current_label__of_names_that_go_round(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(renames, "renamed", lambda: {"x.a": "x.b", "x.b": "x.a"})
+    monkeypatch.setattr(renames, "renamed", lambda app: {"x.a": "x.b", "x.b": "x.a"})
     assert renames.current_label("x.a") in {"x.a", "x.b"}
+
+
+def test_current_label__of_apps_without_migrations(settings: pytest_django.Settings) -> None:
+    assert renames.current_label("nowhere.model") == "nowhere.model"
+    settings.MIGRATION_MODULES = {"notes": "nowhere.migrations", "library": None}
+    assert renames.current_label("notes.model") == "notes.model"
+    assert renames.current_label("library.model") == "library.model"
 
 
 def test_installed__of_what_is_no_label() -> None:
