@@ -31,13 +31,27 @@ def _working_on(side: Side) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not side.connection.in_atomic_block:
-            side.drop()
+        if not (side.connection.in_atomic_block and side.connection.features.can_rollback_ddl):
+            with _unbroken(side.connection):
+                side.drop()
         raise
     else:
         side.drop()
     finally:
         migrating.reset(token)
+
+
+@contextmanager
+def _unbroken(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Let statements through although an error has marked the transaction to be rolled back."""
+    broken = connection.in_atomic_block and connection.get_rollback()
+    if broken:
+        connection.set_rollback(False)
+    try:
+        yield
+    finally:
+        if broken:
+            connection.set_rollback(True)
 
 
 def work(side: Side, operate: Callable[[], None], *, needed: Iterable[type[Model]]) -> None:

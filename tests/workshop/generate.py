@@ -68,7 +68,7 @@ def _below(projects, labels, words, chance: random.Random, alias: str) -> int:
                 due=datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=chance.randrange(10**7)),
                 day=date(2026, 1, 1) + timedelta(days=chance.randrange(300)),
                 takes=timedelta(seconds=chance.randrange(10**5)),
-                code=uuid.UUID(int=chance.getrandbits(128)),
+                code=uuid.UUID(int=chance.getrandbits(128), version=4),
                 weight=chance.random(),
                 extra={"nested": [1, None, "ä"]},
                 data=bytes(chance.randrange(256) for _ in range(8)),

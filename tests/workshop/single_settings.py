@@ -2,6 +2,7 @@
 
 import os
 
+from tests.mysql_site import SOCKET, database
 from tests.settings import *
 from tests.settings import BASE_DIR, INSTALLED_APPS, MIDDLEWARE
 
@@ -24,3 +25,5 @@ if "WORKSHOP_POSTGRESQL_PORT" in os.environ:
             "PORT": os.environ["WORKSHOP_POSTGRESQL_PORT"],
         }
     }
+if SOCKET in os.environ:
+    DATABASES = {"default": database()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from typing import cast
 
@@ -13,7 +14,7 @@ from django.db.models import BooleanField, DecimalField, DurationField
 
 from dsud.adoption.joined import Joined
 from dsud.adoption.plan import has_table
-from dsud.adoption.values import AnyField, Row
+from dsud.adoption.values import AnyField, Row, Spelling
 from dsud.exceptions import DSUDError
 
 
@@ -45,7 +46,8 @@ class Ordinary:
     def __init__(self, alias: str, *, like: str) -> None:
         """``like`` is the alias of the user's database, in whose form rows are given."""
         self._connection = connections[alias]
-        self._is_alike = self._connection.vendor == connections[like].vendor
+        self._like = connections[like]
+        self._is_alike = self._connection.vendor == self._like.vendor
 
     def insert(self, table: Joined, rows: Sequence[Row]) -> None:
         """Write rows."""
@@ -58,7 +60,7 @@ class Ordinary:
             )
 
     def read(self, table: Joined, rows: Sequence[Row]) -> list[Row]:
-        """Return the rows that have the keys of these."""
+        """Return the rows that have the keys of these, in the form in which rows are given."""
         quote = self._connection.ops.quote_name
         one = " AND ".join(f"{quote(str(table.fields[key].column))} = %s" for key in table.keys)
         where = " OR ".join(f"({one})" for _ in rows)
@@ -70,7 +72,7 @@ class Ordinary:
                 f"SELECT {self._columns(table)} FROM {self._name(table)} WHERE {where}",  # noqa: S608
                 cast("list[str]", keys),
             )
-            return cast("list[Row]", cursor.fetchall())
+            return self._spelt(table, cursor.fetchall())
 
     def same(self, table: Joined, row: Row) -> object:
         """Return the key of a row that has the same in all other columns, or None."""
@@ -85,12 +87,20 @@ class Ordinary:
         )
         with self._connection.cursor() as cursor:
             cursor.execute(
-                f"SELECT {columns[place]} FROM {self._name(table)}"  # noqa: S608
+                f"SELECT {', '.join(columns)} FROM {self._name(table)}"  # noqa: S608
                 f" WHERE {where or '1 = 0'} ORDER BY {columns[place]}",
                 cast("list[str]", [values[n] for n in rest if values[n] is not None]),
             )
-            found = cursor.fetchone()
-        return None if found is None else found[0]
+            found = self._spelt(table, cursor.fetchall())
+        # Compared again, because to some databases "word" and "Word" are equal.
+        same = (each[place] for each in found if all(each[n] == row[n] for n in rest))
+        return next(same, None)
+
+    @contextmanager
+    def in_any_order(self) -> Iterator[None]:
+        """Let rows point to others that are written later, until ``check``."""
+        with self._connection.constraint_checks_disabled():
+            yield
 
     def check(self, tables: Sequence[Joined]) -> None:
         """Check keys that may be checked late, and have further keys issued beyond all of these."""
@@ -103,6 +113,10 @@ class Ordinary:
 
     def _name(self, table: Joined) -> str:
         return self._connection.ops.quote_name(table.model._meta.db_table)
+
+    def _spelt(self, table: Joined, rows: Iterable[Row]) -> list[Row]:
+        spelling = Spelling(table.fields, self._like, other=self._connection.alias)
+        return spelling.rows(rows)
 
     def _columns(self, table: Joined) -> str:
         quote = self._connection.ops.quote_name

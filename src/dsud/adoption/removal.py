@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 from django.db.models import Exists, OuterRef
 
 from dsud import provisioning
 from dsud.adoption.carriers import Carrier
+from dsud.adoption.owners import keys_of, points_to
 from dsud.adoption.paths import CopyPath, all_rows
 from dsud.adoption.plan import Plan, Table
 from dsud.adoption.record import recorded
@@ -90,6 +91,8 @@ class Removal:
                 keys = self._held(owner)
                 self._verify(key)
                 own = [table for table in reversed(self._plan.tables) if not table.path.is_shared]
+                if not connections[DEFAULT_DB_ALIAS].features.can_defer_constraint_checks:
+                    _loosen(own, keys)
                 count = sum(_delete(table, keys[table.label]) for table in own)
                 for table in self._copied():
                     count += _delete(table, _unused(table, keys[table.label]))
@@ -139,6 +142,20 @@ def _unused(table: Table, keys: list[object]) -> list[object]:
         for some in in_batches(keys, BATCH)
         for key in rows.filter(pk__in=some).values_list("pk", flat=True)
     ]
+
+
+def _loosen(tables: Iterable[Table], keys: Mapping[str, list[object]]) -> None:
+    """Empty keys among rows that are to be deleted in this order, where they would be in the way.
+
+    Where the database looks at each key at once, as MySQL does, circles of keys cannot be deleted.
+    """
+    deleted = set()
+    for table in tables:
+        deleted.add(table.model)
+        names = [key.name for key in keys_of(table.model) if key.null and points_to(key) in deleted]
+        for some in in_batches(keys[table.label], BATCH) if names else ():
+            rows = all_rows(table.model, DEFAULT_DB_ALIAS).filter(pk__in=some)
+            rows.update(**dict.fromkeys(names))
 
 
 def _delete(table: Table, keys: list[object]) -> int:

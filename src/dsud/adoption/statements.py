@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -100,10 +101,10 @@ def highest_keys(tables: Iterable[Table]) -> dict[str, int]:
                 cursor.execute("SELECT name, seq FROM sqlite_sequence")
                 issued = dict(cast("list[tuple[str, int]]", cursor.fetchall()))
                 found = {name: max(key, issued.get(name, 0)) for name, key in found.items()}
-    elif connection.vendor == "postgresql":
+    elif (issued_by := _ISSUED.get(connection.vendor)) is not None:
         for model in models:
             name = str(model._meta.db_table)
-            found[name] = max(found[name], _issued_by_postgresql(model, connection))
+            found[name] = max(found[name], issued_by(model, connection))
     return found
 
 
@@ -121,6 +122,19 @@ def _issued_by_postgresql(model: type[Model], connection: BaseDatabaseWrapper) -
         )
         (issued,) = cursor.fetchone()
     return issued or 0
+
+
+def _issued_by_mysql(model: type[Model], connection: BaseDatabaseWrapper) -> int:
+    with connection.cursor() as cursor:
+        # Asked here, because MySQL lets what information_schema says be a day old.
+        cursor.execute(f"SHOW CREATE TABLE {connection.ops.quote_name(model._meta.db_table)}")
+        _, definition = cursor.fetchone()
+    found = re.search(r"^\) ENGINE=\w+ AUTO_INCREMENT=(\d+)", definition, re.MULTILINE)
+    return int(found[1]) - 1 if found else 0
+
+
+#: Who asks a database for the highest key that it ever issued.
+_ISSUED = {"postgresql": _issued_by_postgresql, "mysql": _issued_by_mysql}
 
 
 def has_sequence(model: type[Model]) -> bool:

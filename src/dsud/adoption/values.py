@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias, TypeVar, cast
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import format_number
-from django.db.models import DecimalField, Field, JSONField, Model
+from django.db.models import DecimalField, Field, ForeignKey, JSONField, Model, UUIDField
 from django.utils.duration import duration_microseconds
 
 AnyField: TypeAlias = "Field[object, object]"
@@ -81,6 +81,13 @@ def stored_fields(model: type[Model]) -> list[AnyField]:
     ]
 
 
+def _pointed_to(field: AnyField) -> AnyField:
+    """Return the field whose values a field has: a key has those of the one that it points to."""
+    while isinstance(field, ForeignKey):
+        field = field.target_field
+    return field
+
+
 class Spelling:
     """How one table's values are given to the database that they go to.
 
@@ -104,11 +111,18 @@ class Spelling:
         self._documents = [
             index for index, field in enumerate(fields) if exact and isinstance(field, JSONField)
         ]
+        # MariaDB gives its own type as text with dashes, which would be found by no query elsewhere.
+        dashed = exact and not connection.features.has_native_uuid_field
+        self._uuids = [
+            index
+            for index, field in enumerate(fields)
+            if dashed and isinstance(_pointed_to(field), UUIDField)
+        ]
 
     def rows(self, rows: Iterable[Sequence[object]]) -> list[Row]:
         """Return rows as they are stored."""
         plain = [tuple(map(self._plain, row)) for row in rows]
-        special = self._decimals or self._documents
+        special = self._decimals or self._documents or self._uuids
         return [self._with_special(row) for row in plain] if special else plain
 
     def _plain(self, value: object) -> object:
@@ -142,6 +156,9 @@ class Spelling:
         for index in self._documents:
             if isinstance(document := values[index], str):
                 values[index] = json.dumps(json.loads(document), sort_keys=True)
+        for index in self._uuids:
+            if isinstance(text := values[index], str):
+                values[index] = text.replace("-", "")
         for index, field in self._decimals.items():
             if values[index] is not None:
                 exact = Decimal(str(values[index]))
