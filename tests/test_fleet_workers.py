@@ -46,15 +46,12 @@ def test_choose__outside_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "in_tests", lambda: False)
     assert workers.choose(3) == Processes(3)
     assert workers.choose(1) is None
+    # Imitated, because threads of other tests may be there still.
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
     assert workers.choose(None) == Processes()
-    event = threading.Event()
-    thread = threading.Thread(target=event.wait)
-    thread.start()
-    try:
-        assert workers.choose(None) == Threads()
-    finally:
-        event.set()
-        thread.join()
+    monkeypatch.setattr(threading, "active_count", lambda: 2)
+    assert workers.choose(None) == Threads()
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
     monkeypatch.setattr(sys, "platform", "darwin")
     assert workers.choose(None) == Threads()
     with transaction.atomic():
