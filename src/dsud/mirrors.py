@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from django.apps import apps
 from django.contrib.auth import get_user_model
@@ -197,17 +197,35 @@ def renew(
                 _renew_table(model, wanted, alias)
 
 
+class Difference(NamedTuple):
+    """How the copies in a table are not as they should be."""
+
+    missing: list[Sequence[object]]
+    changed: list[Sequence[object]]
+    gone: list[object]
+
+
 def _stale(
     models: Iterable[type[Model]], key: str, alias: str, shared: Mapping[str, Rows]
 ) -> Iterator[tuple[type[Model], Rows]]:
     for model in models:
         wanted = shared.get(model._meta.db_table) or _rows_of(model, key, connections[alias])
-        place = wanted.columns.index(str(model._meta.pk.column))
-        stored = {row[place]: tuple(row) for row in _read(wanted, alias)}
-        if len(stored) != len(wanted.values) or not all(
-            row[place] in stored and _is_same(stored[row[place]], row) for row in wanted.values
-        ):
+        if any(_difference(wanted, alias, place=_place_of_key(model, wanted))):
             yield model, wanted
+
+
+def _place_of_key(model: type[Model], rows: Rows) -> int:
+    return rows.columns.index(str(model._meta.pk.column))
+
+
+def _difference(wanted: Rows, alias: str, *, place: int) -> Difference:
+    stored = {row[place]: row for row in _read(wanted, alias)}
+    rows = {row[place]: row for row in wanted.values}
+    return Difference(
+        missing=[row for pk, row in rows.items() if pk not in stored],
+        changed=[rows[pk] for pk in stored if pk in rows and not _is_same(stored[pk], rows[pk])],
+        gone=[pk for pk in stored if pk not in rows],
+    )
 
 
 def _is_same(stored: Sequence[object], wanted: Sequence[object]) -> bool:
@@ -218,16 +236,15 @@ def _is_same(stored: Sequence[object], wanted: Sequence[object]) -> bool:
 
 
 def _renew_table(model: type[Model], wanted: Rows, alias: str) -> None:
-    place = wanted.columns.index(str(model._meta.pk.column))
-    stored = {row[place]: tuple(row) for row in _read(wanted, alias)}
-    for row in wanted.values:
-        if row[place] not in stored:
-            _write_row(wanted, row, alias, replaces=False, place=place)
-        elif not _is_same(stored[row[place]], row):
-            _write_row(wanted, row, alias, replaces=True, place=place)
-    kept = {row[place] for row in wanted.values}
-    if gone := [pk for pk in stored if pk not in kept]:
-        _delete_copies(model, gone, alias)
+    place = _place_of_key(model, wanted)
+    # Looked at again, because it may have been renewed before this transaction.
+    difference = _difference(wanted, alias, place=place)
+    for row in difference.missing:
+        _write_row(wanted, row, alias, replaces=False, place=place)
+    for row in difference.changed:
+        _write_row(wanted, row, alias, replaces=True, place=place)
+    if difference.gone:
+        _delete_copies(model, difference.gone, alias)
 
 
 def _read(rows: Rows, alias: str) -> list[tuple[object, ...]]:
