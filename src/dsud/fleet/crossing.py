@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import traceback
 from typing import TypeVar
@@ -16,6 +17,8 @@ DEEPEST = 10
 
 #: Frames of a worker's traceback that are kept, the innermost ones.
 FRAMES = 8
+
+logger = logging.getLogger("dsud")
 
 
 class WorkerError(DSUDError):
@@ -75,8 +78,8 @@ def _portable(error: BaseException) -> bytes:
         packed = pickle.dumps(error)
         if type(pickle.loads(packed)) is type(error):  # noqa: S301, because it was packed just now
             return packed
-    except Exception:  # noqa: BLE001, S110, because pickling runs code of the project; its text is sent
-        pass
+    except Exception:  # Whatever it is, because pickling runs code of the project; its text is sent.
+        logger.debug("An error cannot be sent from a worker as it is.", exc_info=True)
     text = WorkerError(type(error).__name__, str(error))
     text.__dict__.update({"__notes__": getattr(error, "__notes__", [])})
     return pickle.dumps(text)
