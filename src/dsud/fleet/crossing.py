@@ -78,7 +78,8 @@ def _portable(error: BaseException) -> bytes:
         packed = pickle.dumps(error)
         if type(pickle.loads(packed)) is type(error):  # noqa: S301, because it was packed just now
             return packed
-    except Exception:  # Whatever it is, because pickling runs code of the project; its text is sent.
+    except Exception:
+        # Whatever it is, because pickling runs code of the project; its text is sent.
         logger.debug("An error cannot be sent from a worker as it is.", exc_info=True)
     text = WorkerError(type(error).__name__, str(error))
     text.__dict__.update({"__notes__": getattr(error, "__notes__", [])})
