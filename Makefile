@@ -17,7 +17,7 @@ INSTALLED := $(VENV)/.installed-django$(DJANGO)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test coverage stress bench django-suite lint format types layers docs clean
+.PHONY: help demo test coverage stress bench bench-quick django-suite lint format types layers docs clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,8 +45,11 @@ stress: $(INSTALLED) ## Try to make one user's rows reach another, a million tim
 django-suite: $(INSTALLED) ## Run Django's own tests with Django's SQLite backend and with ours, and compare.
 	$(RUN) -m django_suite $(ARGS)
 
-bench: $(INSTALLED) ## Measure what dsud costs beside its alternatives; NAME=tests picks one.
-	$(RUN) -m benchmarks $(NAME) $(ARGS)
+bench: $(INSTALLED) $(VENV)/.with-test $(VENV)/.with-bench ## Measure dsud beside its alternatives and write benchmarks/results; NAME=tests picks one.
+	$(RUN) -m benchmarks $(NAME) --results benchmarks/results $(ARGS)
+
+bench-quick: $(INSTALLED) $(VENV)/.with-test ## Measure with few rounds and generous targets, in three minutes.
+	$(RUN) -m benchmarks --quick $(NAME) $(ARGS)
 
 lint: $(VENV)/.with-lint ## Check style and formatting.
 	$(RUN) -m ruff check .

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 from rich.console import Console
 from rich.table import Table
@@ -10,25 +11,42 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Figure:
-    """One line: what was measured, how much it is, may be, and would be if dsud cost nothing."""
+    """One line: what was measured, how much it is, must be, and would be if dsud cost nothing."""
 
     what: str
     value: float
     unit: str
     at_most: float | None = None
     floor: float | None = None
+    at_least: float | None = None
+    #: Whether it is the same in every run, as what is counted is: then it has no slack.
+    exact: bool = False
+
+    def misses(self, *, slack: float = 1.0) -> bool:
+        """Tell whether it is not what it must be, given so many times the room."""
+        slack = 1.0 if self.exact else slack
+        too_much = self.at_most is not None and self.value > self.at_most * slack
+        too_little = self.at_least is not None and self.value < self.at_least / slack
+        return too_much or too_little
 
     @property
-    def misses(self) -> bool:
-        """Tell whether it is more than it may be."""
-        return self.at_most is not None and self.value > self.at_most
+    def target(self) -> str:
+        """Return what it must be, for a reader."""
+        limits = [("≤", self.at_most), ("≥", self.at_least)]
+        return " ".join(
+            f"{sign} {limit:.3g} {self.unit}" for sign, limit in limits if limit is not None
+        )
 
-    @property
-    def verdict(self) -> str:
-        """Return what is printed beside it."""
-        if self.at_most is None:
-            return ""
-        return "missed" if self.misses else "pass"
+
+@dataclass(frozen=True)
+class Panel:
+    """A part of a chart: a bar for each contender, in one unit."""
+
+    title: str
+    unit: str
+    bars: Mapping[str, float]
+    #: Whether the scale is logarithmic, for what differs by a hundred times.
+    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,29 +55,47 @@ class Report:
 
     title: str
     figures: list[Figure]
+    panels: list[Panel] = field(default_factory=list)
+    #: How much there was of what: users, rows, rounds.
+    sizes: Mapping[str, int | str] = field(default_factory=dict)
+    #: Who could not take part, and why.
+    absent: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def misses(self) -> bool:
-        """Tell whether any figure is more than it may be."""
-        return any(figure.misses for figure in self.figures)
+    def missed(self, *, slack: float = 1.0) -> list[Figure]:
+        """Return the figures that are not what they must be."""
+        return [figure for figure in self.figures if figure.misses(slack=slack)]
 
     def as_json(self) -> dict[str, object]:
         """Return the figures as plain data."""
-        return asdict(self)
+        verdicts = [{"target": each.target, "missed": each.misses()} for each in self.figures]
+        found = asdict(self)
+        found["figures"] = [
+            figure | verdict for figure, verdict in zip(found["figures"], verdicts, strict=True)
+        ]
+        return found
 
-    def show(self) -> None:
+    def show(self, console: Console, *, slack: float = 1.0) -> None:
         """Print the table."""
-        table = Table(title=self.title)
+        table = Table(title=self.title, title_justify="left")
         table.add_column("what")
-        table.add_column("measured", justify="right")
-        for column in ("floor", "at most", "verdict"):
+        for column in ("measured", "floor", "target", "verdict"):
             table.add_column(column, justify="right")
         for figure in self.figures:
-            limits = (
-                "" if limit is None else f"{limit:.3g} {figure.unit}"
-                for limit in (figure.floor, figure.at_most)
-            )
-            measured = f"{figure.value:.2f} {figure.unit}"
-            style = "bold red" if figure.misses else ""
-            table.add_row(figure.what, measured, *limits, figure.verdict, style=style)
-        Console().print(table)
+            floor = "" if figure.floor is None else f"{figure.floor:.3g} {figure.unit}"
+            measured = f"{figure.value:,.2f} {figure.unit}"
+            verdict, style = _verdict(figure, slack=slack)
+            table.add_row(figure.what, measured, floor, figure.target, verdict, style=style)
+        console.print(table)
+        if self.sizes:
+            console.print(", ".join(f"{name}: {size}" for name, size in self.sizes.items()))
+        for name, reason in self.absent.items():
+            console.print(f"Without {name}: {reason}", style="yellow")
+
+
+def _verdict(figure: Figure, *, slack: float) -> tuple[str, str]:
+    """Return the verdict and its style."""
+    if not figure.target:
+        return "", ""
+    if figure.misses(slack=slack):
+        return "missed", "bold red"
+    return ("within slack", "yellow") if figure.misses() else ("pass", "")

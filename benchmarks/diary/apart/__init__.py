@@ -1,0 +1,1 @@
+"""Notes, where every user has a database or a schema of their own."""

@@ -1,0 +1,1 @@
+"""Notes, where one database holds those of everybody."""

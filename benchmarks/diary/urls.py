@@ -1,0 +1,7 @@
+"""Where the notes are."""
+
+from django.urls import path
+
+from benchmarks.diary import views
+
+urlpatterns = [path("notes/", views.list_notes), path("notes/new/", views.create_note)]
