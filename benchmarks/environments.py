@@ -28,7 +28,8 @@ def python_of(peer: str) -> Path:
     python, made = place / "bin" / "python", place / "made"
     if not made.exists():
         _run(sys.executable, "-m", "venv", "--clear", str(place))
-        _run(str(python), "-m", "pip", "install", "--quiet", "-r", str(pins))
+        _run(str(python), "-m", "pip", "install", "--quiet", "--no-deps", "-r", str(pins))
+        _run(str(python), "-m", "pip", "check")
         made.touch()
     return python
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import redirect_stdout
+from importlib import import_module
+from io import StringIO
 from typing import TYPE_CHECKING
 
 from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY, get_user_model
 from django.contrib.sessions.backends.db import SessionStore
-from django.core.management import call_command
 
 from benchmarks.diary.views import note_model
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from types import ModuleType
 
     from django.contrib.auth.base_user import AbstractBaseUser
 
@@ -26,13 +28,16 @@ def fill(*, users: int, notes: int) -> list[str]:
 
 
 def prepare() -> None:
-    """Make the tables of `default`."""
-    call_command("migrate", verbosity=0)
+    """Make the tables that all users share."""
+    _way().prepare()
 
 
 def person(name: str) -> AbstractBaseUser:
-    """Make a user; where users have databases, theirs, too."""
-    return get_user_model().objects.create(username=name)
+    """Make a user and what becomes their place."""
+    with redirect_stdout(StringIO()):  # because one of the peers says what it migrates
+        user = get_user_model().objects.create(username=name)
+        _way().settle(user)
+    return user
 
 
 def visit(user: AbstractBaseUser, notes: int) -> str:
@@ -57,8 +62,18 @@ def session_of(user: AbstractBaseUser) -> str:
 
 def acting_as(user: AbstractBaseUser) -> AbstractContextManager[object]:
     """Return the block in which the user's notes are reached."""
-    if apps.is_installed("dsud"):
-        from dsud import use_user
+    return _way().acting_as(user)
 
-        return use_user(user)
-    return nullcontext()
+
+def host_of(user: AbstractBaseUser) -> str:
+    """Return the `Host` that the user's requests must name."""
+    return _way().host_of(user)
+
+
+def hosts() -> list[str]:
+    """Return the `Host` of each user's requests, in the order of `fill`."""
+    return [host_of(user) for user in get_user_model().objects.order_by("pk")]
+
+
+def _way() -> ModuleType:
+    return import_module(settings.WAY)

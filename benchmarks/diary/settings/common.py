@@ -22,6 +22,8 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
 ]
+#: How a user's place comes about; others say otherwise.
+WAY = "benchmarks.diary.ways.together"
 #: What Django's documentation recommends for SQLite in production; as durable as BENCH_SYNCHRONOUS says.
 SYNCHRONOUS = os.environ.get("BENCH_SYNCHRONOUS", "FULL")
 CONN_MAX_AGE = int(os.environ["BENCH_MAX_AGE"]) if "BENCH_MAX_AGE" in os.environ else None

@@ -3,6 +3,7 @@
 from benchmarks.diary.settings.common import *
 from benchmarks.diary.settings.common import BASE_DIR, MIDDLEWARE, SQLITE, STOCK_APPS, SYNCHRONOUS
 
+WAY = "benchmarks.diary.ways.ours"
 INSTALLED_APPS = [*STOCK_APPS, "dsud", "benchmarks.diary.apart"]
 MIDDLEWARE = [*MIDDLEWARE, "dsud.middleware.DatabaseSwitchMiddleware"]
 DATABASES = {"default": SQLITE}
