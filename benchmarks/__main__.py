@@ -5,32 +5,35 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import machine
+from benchmarks import machine, tables, usual
 from benchmarks.catalogue import BENCHMARKS, QUICK
 from benchmarks.figures import Report
 
 RESULTS = Path(__file__).parent / "results"
-
-#: How many times the room a figure of a quick run has: less than 2, so that twice the cost is seen.
-SLACK = 1.7
 
 
 def main() -> int:
     """Run what is asked for, and return 1 if a figure misses its target."""
     arguments = _parse()
     console = Console()
-    slack = SLACK if arguments.quick else 1.0
+    if arguments.tables:
+        tables.fill_pages(RESULTS)
+        return 0
     found = machine.describe()
     console.print(", ".join(f"{name}: {value}" for name, value in found.items()))
     missed = []
     for name in arguments.names or (QUICK if arguments.quick else BENCHMARKS):
-        report = BENCHMARKS[name](quick=arguments.quick)
-        report.show(console, slack=slack)
-        missed += [f"{name}: {figure.what}" for figure in report.missed(slack=slack)]
+        if arguments.record:
+            usual.record(name, [BENCHMARKS[name](quick=True) for _ in range(arguments.record)])
+            continue
+        report = _run(name, quick=arguments.quick)
+        report.show(console)
+        missed += [f"{name}: {figure.what}" for figure in report.missed]
         if arguments.results is not None:
             _write(report, arguments.results / name, found)
     for each in missed:
@@ -42,12 +45,29 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*BENCHMARKS, []], metavar="NAME")
     parser.add_argument(
-        "--quick", action="store_true", help=f"fewer rounds, and {SLACK} times the room"
+        "--quick",
+        action="store_true",
+        help=f"fewer rounds; ratios must be within {usual.SLACK} times what is usual",
+    )
+    parser.add_argument(
+        "--record",
+        type=int,
+        metavar="TIMES",
+        help="run so many quick ones and record what is usual",
     )
     parser.add_argument(
         "--results", type=Path, metavar="DIRECTORY", help="write JSON and SVG files there"
     )
+    parser.add_argument(
+        "--tables", action="store_true", help="only write the kept results into README and pages"
+    )
     return parser.parse_args()
+
+
+def _run(name: str, *, quick: bool) -> Report:
+    if quick:
+        return usual.attempts(name, partial(BENCHMARKS[name], quick=True), usual.read())
+    return BENCHMARKS[name](quick=False)
 
 
 def _write(report: Report, path: Path, found: dict[str, str]) -> None:

@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from rich.console import Console
 from rich.table import Table
 
+#: The unit of figures that say how many times as much one contender takes as another.
+RATIO = "times"
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -19,15 +22,22 @@ class Figure:
     at_most: float | None = None
     floor: float | None = None
     at_least: float | None = None
-    #: Whether it is the same in every run, as what is counted is: then it has no slack.
+    #: Whether it is the same in every run and on every machine, as what is counted is.
     exact: bool = False
+    #: Whether the README shows it; of a benchmark that marks none, it shows all that have a target.
+    headline: bool = False
 
-    def misses(self, *, slack: float = 1.0) -> bool:
-        """Tell whether it is not what it must be, given so many times the room."""
-        slack = 1.0 if self.exact else slack
-        too_much = self.at_most is not None and self.value > self.at_most * slack
-        too_little = self.at_least is not None and self.value < self.at_least / slack
+    @property
+    def missed(self) -> bool:
+        """Tell whether it is not what it must be."""
+        too_much = self.at_most is not None and self.value > self.at_most
+        too_little = self.at_least is not None and self.value < self.at_least
         return too_much or too_little
+
+    @property
+    def scale(self) -> float | None:
+        """Return by what it is divided to be comparable between machines: its floor, unless it is a ratio."""
+        return 1.0 if self.unit == RATIO else self.floor
 
     @property
     def target(self) -> str:
@@ -61,20 +71,21 @@ class Report:
     #: Who could not take part, and why.
     absent: Mapping[str, str] = field(default_factory=dict)
 
-    def missed(self, *, slack: float = 1.0) -> list[Figure]:
+    @property
+    def missed(self) -> list[Figure]:
         """Return the figures that are not what they must be."""
-        return [figure for figure in self.figures if figure.misses(slack=slack)]
+        return [figure for figure in self.figures if figure.missed]
 
     def as_json(self) -> dict[str, object]:
         """Return the figures as plain data."""
-        verdicts = [{"target": each.target, "missed": each.misses()} for each in self.figures]
+        verdicts = [{"target": each.target, "missed": each.missed} for each in self.figures]
         found = asdict(self)
         found["figures"] = [
             figure | verdict for figure, verdict in zip(found["figures"], verdicts, strict=True)
         ]
         return found
 
-    def show(self, console: Console, *, slack: float = 1.0) -> None:
+    def show(self, console: Console) -> None:
         """Print the table."""
         table = Table(title=self.title, title_justify="left")
         table.add_column("what")
@@ -83,7 +94,7 @@ class Report:
         for figure in self.figures:
             floor = "" if figure.floor is None else f"{figure.floor:.3g} {figure.unit}"
             measured = f"{figure.value:,.2f} {figure.unit}"
-            verdict, style = _verdict(figure, slack=slack)
+            verdict, style = _verdict(figure)
             table.add_row(figure.what, measured, floor, figure.target, verdict, style=style)
         console.print(table)
         if self.sizes:
@@ -92,10 +103,8 @@ class Report:
             console.print(f"Without {name}: {reason}", style="yellow")
 
 
-def _verdict(figure: Figure, *, slack: float) -> tuple[str, str]:
+def _verdict(figure: Figure) -> tuple[str, str]:
     """Return the verdict and its style."""
     if not figure.target:
         return "", ""
-    if figure.misses(slack=slack):
-        return "missed", "bold red"
-    return ("within slack", "yellow") if figure.misses() else ("pass", "")
+    return ("missed", "bold red") if figure.missed else ("pass", "")

@@ -57,7 +57,8 @@ def _measured(number: int, by_django: int, turn: int, *, code: bool) -> dict[str
         deployed_app.write(directory)
         _script(directory, "prepare", number)
         deployed_app.deploy(directory, code=code)
-        return json.loads(_script(directory, "measure", number, by_django, turn))
+        found: dict[str, Any] = json.loads(_script(directory, "measure", number, by_django, turn))
+    return found
 
 
 def _script(directory: Path, *arguments: object) -> str:
@@ -79,7 +80,7 @@ def _medians(found: dict[str, Any], place: int) -> dict[str, float]:
 def _ratio(found: dict[str, Any], place: int) -> float:
     """Return the median over the turns that followed each other."""
     pairs = zip(found["taken"]["replay"], found["taken"]["bare"], strict=True)
-    return median(replay[place] / bare[place] for replay, bare in pairs)
+    return float(median(replay[place] / bare[place] for replay, bare in pairs))
 
 
 def _against_bare(found: dict[str, Any]) -> float:

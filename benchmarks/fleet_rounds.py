@@ -123,7 +123,7 @@ def plan_of(migrator: object, key: str) -> object:
     from dsud import use_user
 
     with use_user(key):
-        return migrator.plan_for(key)  # type: ignore[attr-defined]
+        return migrator.plan_for(key)
 
 
 def roll_out(keys: Sequence[str], migrator: object) -> None:
@@ -157,7 +157,7 @@ def statements(plan: object) -> list[tuple[str, tuple[object, ...]]]:
     from dsud.plans import FreshStatement, Statement
 
     found = []
-    for part in plan.parts:  # type: ignore[attr-defined]
+    for part in plan.parts:
         for step in [*part.steps, *part.ledger]:
             if isinstance(step, Statement):
                 found.append((step.sql, tuple(step.params)))

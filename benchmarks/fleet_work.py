@@ -56,7 +56,7 @@ def asked(rounds: int) -> dict[str, list[float]]:
     from dsud.engines import engine
 
     keys = list(fleet.keys())
-    paths = [f"file:{engine().path_of(key)}?mode=ro" for key in keys]  # type: ignore[attr-defined]
+    paths = [f"file:{engine().path_of(key)}?mode=ro" for key in keys]
     found: dict[str, list[float]] = {name: [] for name in ("bare", "shared", "alone", "cpu")}
 
     def bare() -> tuple[int, int]:

@@ -39,7 +39,19 @@ def server(
         raise CannotStart("install its server (initdb and postgres).")
     as_user = _as_ordinary_user(directory)
     data = directory / "data"
-    make = [*as_user, initdb, "-D", data, "-U", user, "-A", "trust", "-E", "UTF8", "-N"]
+    make: list[str | Path] = [
+        *as_user,
+        initdb,
+        "-D",
+        data,
+        "-U",
+        user,
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "-N",
+    ]
     subprocess.run(make, check=True, capture_output=True, cwd="/")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

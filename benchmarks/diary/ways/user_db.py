@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.diary.ways.together import host_of, prepare, settle
-from dsud.middleware import request_user_db  # type: ignore[attr-defined]
+from dsud.middleware import request_user_db
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -1,7 +1,7 @@
 """The app of the notes, marked as django-sqlite-user-db 0.1 wants an app for user databases marked."""
 
 from django.apps import AppConfig
-from dsud.decorators import user_specific_app_config  # type: ignore[import-not-found]
+from dsud.decorators import user_specific_app_config
 
 
 @user_specific_app_config
