@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue import BENCHMARKS
+from benchmarks.figures import amount
 
 ROOT = Path(__file__).parents[1]
 
@@ -56,23 +57,18 @@ def _whole(results: Path, name: str) -> str:
     text = [_table(["", "measured", "floor", "must be"], rows)]
     if result["sizes"]:
         text.append(", ".join(f"{what}: {size}" for what, size in result["sizes"].items()) + ".")
+    text += [f"{who}: {what}" for who, what in result["remarks"].items()]
     text += [f"Without {who}: {why}" for who, why in result["absent"].items()]
     return "\n\n".join([*text, _machines([result])])
 
 
 def _row(figure: Result) -> list[str]:
     target = f"{figure['target']}{', **missed**' if figure['missed'] else ''}"
-    return [figure["what"].strip(), _amount(figure["value"], figure["unit"]), target]
+    return [figure["what"].strip(), f"{amount(figure['value'])} {figure['unit']}", target]
 
 
 def _floor(figure: Result) -> str:
-    return "" if figure["floor"] is None else _amount(figure["floor"], figure["unit"])
-
-
-def _amount(value: float, unit: str) -> str:
-    """Return a number with three digits that count, or more where it is in the thousands."""
-    before = len(f"{abs(value):.0f}")
-    return f"{value:,.{max(0, 3 - before)}f} {unit}" if abs(value) >= 1 else f"{value:.3g} {unit}"
+    return "" if figure["floor"] is None else f"{amount(figure['floor'])} {figure['unit']}"
 
 
 def _table(heads: list[str], rows: Iterable[list[str]]) -> str:

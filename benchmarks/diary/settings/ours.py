@@ -1,11 +1,14 @@
 """dsud: a database for every user; `default` as in the plain site."""
 
+import os
+
 from benchmarks.diary.settings.common import *
 from benchmarks.diary.settings.common import BASE_DIR, MIDDLEWARE, SQLITE, STOCK_APPS, SYNCHRONOUS
 
 WAY = "benchmarks.diary.ways.ours"
 INSTALLED_APPS = [*STOCK_APPS, "dsud", "benchmarks.diary.apart"]
 MIDDLEWARE = [*MIDDLEWARE, "dsud.middleware.DatabaseSwitchMiddleware"]
+DSUD_MAX_OPEN = int(os.environ["BENCH_CAP"]) if "BENCH_CAP" in os.environ else None
 DATABASES = {"default": SQLITE}
 DATABASE_ROUTERS = ["dsud.router.UserSpecificDatabaseRouter"]
 DSUD_APPS = ["apart"]
