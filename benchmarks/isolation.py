@@ -35,6 +35,7 @@ def run(*, quick: bool = False) -> Report:
                 {name: figures[name][what].value for name in figures},
             )
             for what in figures[field.OURS.name]
+            if any(each[what].value for each in figures.values())
         ],
         sizes={"users": users, "requests": THREADS * requests, "threads": THREADS, "open": CAP},
         absent=absent,
@@ -51,8 +52,12 @@ def _found(site: Site, *, users: int, requests: int) -> dict[str, Any]:
         try:
             contender.ask("upgrade")
         except Failed as error:
-            remarks.append(f"its command for a deploy ended with {str(error).splitlines()[-1]}")
-        return {**under_load, **contender.ask("kept"), "remark": " ".join(remarks)}
+            remarks.append(f"its command for a deploy ended with {str(error).splitlines()[-1]}.")
+        kept = contender.ask("kept")
+        mixed = contender.ask("mix_up")
+    overwritten = mixed.pop("overwritten")
+    remarks += [f"{times} mix-ups were refused with {kind}." for kind, times in mixed.items()]
+    return {**under_load, **kept, "overwritten": overwritten, "remark": " ".join(remarks)}
 
 
 def _figures(name: str, counts: dict[str, Any]) -> dict[str, Figure]:
@@ -61,6 +66,7 @@ def _figures(name: str, counts: dict[str, Any]) -> dict[str, Figure]:
         "answers with rows of another user": counts["foreign"],
         "notes that were lost by the load or a deploy": counts["lost"],
         "notes that a deploy put into another user's place": counts["misplaced"],
+        "notes overwritten by one that was loaded as another user": counts["overwritten"],
     }
     # What others do is reported; only ours must be nothing.
     most = 0 if name == field.OURS.name else None

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from threading import Lock
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -55,6 +56,26 @@ def kept() -> dict[str, int]:
     for key, _, _ in _visitors:
         found.update(_compared(key))
     return {"lost": found["lost"], "misplaced": found["foreign"]}
+
+
+def mix_up() -> dict[str, int]:
+    """Load a note as each user and save it as the next; return whose notes that overwrote, and refusals."""
+    users = list(get_user_model().objects.order_by("pk"))
+    found = Counter[str]()
+    for one, other in pairwise(users):
+        with people.acting_as(one):
+            note = note_model().objects.order_by("pk")[0]
+        note.title = "Mixed up"
+        try:
+            with people.acting_as(other):
+                note.save()
+        except Exception as error:  # noqa: BLE001, because any error is better than what else happens
+            found[type(error).__name__] += 1
+        with people.acting_as(other):
+            found["overwritten"] += (
+                note_model().objects.filter(title="Mixed up", **owned_by(other)).count()
+            )
+    return dict(found)
 
 
 def upgrade() -> None:

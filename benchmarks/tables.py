@@ -33,7 +33,7 @@ def filled(text: str, results: Path) -> str:
 
     def fill(marked: re.Match[str]) -> str:
         first, name, last = marked.groups()
-        return f"{first}{_whole(results, name) if name else _headlines(results)}\n{last}"
+        return f"{first}{_whole(results, name) if name else _headlines(results)}{last}"
 
     return _MARKED.sub(fill, text)
 
@@ -42,7 +42,7 @@ def _headlines(results: Path) -> str:
     """Return the headlines of all benchmarks that have been kept, in the catalogue's order."""
     kept = [_read(results, name) for name in BENCHMARKS if (results / f"{name}.json").exists()]
     rows = [_row(figure) for result in kept for figure in _headlines_of(result["figures"])]
-    return _table(["", "measured", "must be"], rows) + "\n\n" + _machines(kept)
+    return f"{_table(['', 'measured', 'must be'], rows)}\n\n{_machines(kept)}\n"
 
 
 def _headlines_of(figures: list[Result]) -> list[Result]:
@@ -51,7 +51,9 @@ def _headlines_of(figures: list[Result]) -> list[Result]:
 
 
 def _whole(results: Path, name: str) -> str:
-    """Return all figures of a benchmark, who could not take part, and the sizes."""
+    """Return all that is known of a benchmark; nothing if no results of it have been kept."""
+    if not (results / f"{name}.json").exists():
+        return ""
     result = _read(results, name)
     rows = [[*_row(figure)[:2], _floor(figure), *_row(figure)[2:]] for figure in result["figures"]]
     text = [_table(["", "measured", "floor", "must be"], rows)]
@@ -59,7 +61,7 @@ def _whole(results: Path, name: str) -> str:
         text.append(", ".join(f"{what}: {size}" for what, size in result["sizes"].items()) + ".")
     text += [f"{who}: {what}" for who, what in result["remarks"].items()]
     text += [f"Without {who}: {why}" for who, why in result["absent"].items()]
-    return "\n\n".join([*text, _machines([result])])
+    return "\n\n".join([*text, _machines([result])]) + "\n"
 
 
 def _row(figure: Result) -> list[str]:

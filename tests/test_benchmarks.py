@@ -341,6 +341,11 @@ def test_tables__show_everything_that_one_benchmark_found(tmp_path: Path) -> Non
     )
 
 
+def test_tables__of_what_was_not_kept_are_empty(tmp_path: Path) -> None:
+    page = "<!-- figures tests -->\n<!-- end of figures -->\n"
+    assert tables.filled(page, tmp_path) == page
+
+
 @pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
 def test_pages__say_what_the_results_say(page: Path) -> None:
     written = page.read_text()
