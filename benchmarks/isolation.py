@@ -19,7 +19,7 @@ def run(*, quick: bool = False) -> Report:
     """Load each site in turn, then deploy, and compare what lies there with what was written."""
     users, requests = (30, 40) if quick else (60, 200)
     entrants = (*field.EVERYBODY, field.LITE_TEMPLATE)
-    with field.gather(entrants, environment={"BENCH_CAP": str(CAP)}, quick=quick) as (
+    with field.gather(entrants, environment={"BENCH_MAX_OPEN": str(CAP)}, quick=quick) as (
         sites,
         absent,
     ):

@@ -18,4 +18,4 @@ def die() -> None:
 
 
 def surroundings() -> dict[str, str]:
-    return {name: os.environ[name] for name in ("BENCH_DIRECTORY", "BENCH_CAP")}
+    return {name: os.environ[name] for name in ("BENCH_DIRECTORY", "BENCH_MAX_OPEN")}

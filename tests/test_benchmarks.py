@@ -163,7 +163,7 @@ def contender(tmp_path: Path) -> Iterator[Contender]:
         "dsud",
         work="tests.measured_work",
         directory=tmp_path / "site",
-        environment={"BENCH_CAP": "7"},
+        environment={"BENCH_MAX_OPEN": "7"},
     ) as contender:
         yield contender
 
@@ -176,7 +176,7 @@ def test_contender__has_a_directory_and_variables_of_its_own(
     contender: Contender, tmp_path: Path
 ) -> None:
     found = contender.ask("surroundings")
-    assert found == {"BENCH_DIRECTORY": str(tmp_path / "site"), "BENCH_CAP": "7"}
+    assert found == {"BENCH_DIRECTORY": str(tmp_path / "site"), "BENCH_MAX_OPEN": "7"}
     assert (tmp_path / "site").is_dir()
 
 

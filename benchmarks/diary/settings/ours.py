@@ -8,7 +8,6 @@ from benchmarks.diary.settings.common import BASE_DIR, MIDDLEWARE, SQLITE, STOCK
 WAY = "benchmarks.diary.ways.ours"
 INSTALLED_APPS = [*STOCK_APPS, "dsud", "benchmarks.diary.apart"]
 MIDDLEWARE = [*MIDDLEWARE, "dsud.middleware.DatabaseSwitchMiddleware"]
-DSUD_MAX_OPEN = int(os.environ["BENCH_CAP"]) if "BENCH_CAP" in os.environ else None
 DATABASES = {"default": SQLITE}
 DATABASE_ROUTERS = ["dsud.router.UserSpecificDatabaseRouter"]
 DSUD_APPS = ["apart"]
@@ -19,3 +18,4 @@ USER_DATABASES = {
         "OPTIONS": {"synchronous": SYNCHRONOUS, "timeout": 20},
     }
 }
+DSUD_MAX_OPEN = int(os.environ["BENCH_MAX_OPEN"]) if "BENCH_MAX_OPEN" in os.environ else None
