@@ -69,6 +69,7 @@ def test_report__shows_verdicts_sizes_and_who_is_absent() -> None:
     lines = output.getvalue().splitlines()
     assert any("a walk against a ride" in line and "pass" in line for line in lines)
     assert any("steps" in line and "missed" in line for line in lines)
+    assert any("one SQLite database" in line and "4 │" in line for line in lines)
     assert lines[-3:] == [
         "walkers: 3",
         "one SQLite database: it rained.",
@@ -333,6 +334,12 @@ def test_tables__show_everything_that_one_benchmark_found(tmp_path: Path) -> Non
         "| a walk against a ride | 3 times |  | ≤ 4 times |\n"
         "| steps | 1,204 steps |  | ≥ 2,000 steps, **missed** |\n"
         "| a step | 0.5 s | 0.25 s |  |\n"
+        "\n"
+        "|  | Time, s |\n"
+        "| --- | ---: |\n"
+        "| dsud | 2 |\n"
+        "| one SQLite database | 4 |\n"
+        "| bare sqlite3 | 1 |\n"
         "\nwalkers: 3.\n"
         "\none SQLite database: it rained.\n"
         "\nWithout the train: it is late.\n"
