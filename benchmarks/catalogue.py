@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from benchmarks import fleet, fleet_queries, split, testing
+from benchmarks import cold, fleet, fleet_queries, memory, provision, split, testing, writes
 from benchmarks.figures import Report
 
 BENCHMARKS: Mapping[str, Callable[..., Report]] = {
+    "cold": cold.run,
     "fleet": fleet.run,
     "fleet_queries": fleet_queries.run,
+    "memory": memory.run,
+    "provision": provision.run,
     "split": split.run,
     "tests": testing.run,
+    "writes": writes.run,
 }
 
 #: What `--quick` runs unless it is told names: together less than three minutes.
