@@ -15,7 +15,10 @@ from benchmarks.contenders import Contender
 from benchmarks.figures import Figure, Panel, Report
 
 #: The writers, and by how many processes their threads are shared.
-WRITERS: Mapping[int, int] = {1: 1, 8: 2, 32: 2}
+WRITERS: Mapping[int, int] = {1: 1, 8: 4, 32: 4}
+
+#: As many processes as a site has at most.
+PROCESSES = max(WRITERS.values())
 
 #: How many users are active where each note is written as one of them, drawn by lot.
 ACTIVE = 200
@@ -91,7 +94,7 @@ def run(*, quick: bool = False) -> Report:
         "Notes written by several users at once",
         figures,
         panels=[panel for each in DURABILITIES for panel in _panels(found[each], each)],
-        sizes={"rounds": rounds, "seconds in each": str(seconds), "processes": 2},
+        sizes={"rounds": rounds, "seconds in each": str(seconds), "processes": PROCESSES},
         absent=absent,
     )
 
@@ -116,7 +119,7 @@ def _measure(
 
 
 def _team_of(site: entry.Site, stack: ExitStack) -> Team:
-    processes = [stack.enter_context(site.starts("benchmarks.writing")) for _ in range(2)]
+    processes = [stack.enter_context(site.starts("benchmarks.writing")) for _ in range(PROCESSES)]
     processes[0].ask("prepare", users=ACTIVE)
 
     def arguments(number: int, processes: int, writers: int, of: int) -> dict[str, object]:
@@ -134,7 +137,7 @@ def _bare_team(ours: entry.Site, stack: ExitStack, *, synchronous: str) -> Team:
     place = ours.directory.with_name("bare")
     processes = [
         stack.enter_context(Contender(BARE, work="benchmarks.floor", directory=place))
-        for _ in range(2)
+        for _ in range(PROCESSES)
     ]
     paths = processes[0].ask("make_files", template=template, times=max(WRITERS))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -91,19 +92,45 @@ def insert(connection: sqlite3.Connection, rows: Iterable[Rows]) -> None:
         )
 
 
+class Press(threading.local):
+    """The template that a thread made a database from last, open, because its schema is slow to read."""
+
+    def __init__(self) -> None:
+        self.template: bytes | None = None
+        self.connection: sqlite3.Connection | None = None
+
+    def set_with(self, template: bytes) -> sqlite3.Connection:
+        """Return an open copy of a template; what is done to it must be rolled back."""
+        if self.connection is None or self.template is not template:
+            # Copied once more, because what is deserialized serializes without what is uncommitted.
+            connection = sqlite3.connect(":memory:", isolation_level=None)
+            with closing(sqlite3.connect(":memory:")) as source:
+                source.deserialize(template)
+                source.backup(connection)
+            self.template, self.connection = template, connection
+        return self.connection
+
+
+_press = Press()
+
+
 def clone(
     template: bytes, user_key: str, *, rows: Iterable[Rows] = (), keys: KeyRange | None = None
-) -> bytes:
+) -> bytearray:
     """Return the image of a new database: the template, its owner's key and first rows, in WAL mode.
 
     ``keys`` says where the primary keys of its rows begin, if not at 1.
     """
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        connection.deserialize(template)
+    connection = _press.set_with(template)
+    connection.execute("BEGIN")
+    try:
         connection.execute(WRITE_IDENTITY, (user_key,))
         insert(connection, rows)
         if keys is not None:
             sequences.begin(sequences.on_raw(connection), keys)
         image = bytearray(connection.serialize())
+    finally:
+        # Page by page as it was, so that nothing of one user's is in the image of the next.
+        connection.execute("ROLLBACK")
     image[JOURNAL_VERSION] = WAL
-    return bytes(image)
+    return image  # Not made bytes, because that copies all of it once more.
