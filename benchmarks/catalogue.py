@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from benchmarks import cold, fleet, fleet_queries, memory, provision, split, testing, writes
+from benchmarks import (
+    cold,
+    fleet,
+    fleet_queries,
+    memory,
+    overhead,
+    pressure,
+    provision,
+    request,
+    scale,
+    split,
+    testing,
+    writes,
+)
 from benchmarks.figures import Report
 
 BENCHMARKS: Mapping[str, Callable[..., Report]] = {
@@ -12,7 +25,11 @@ BENCHMARKS: Mapping[str, Callable[..., Report]] = {
     "fleet": fleet.run,
     "fleet_queries": fleet_queries.run,
     "memory": memory.run,
+    "overhead": overhead.run,
+    "pressure": pressure.run,
     "provision": provision.run,
+    "request": request.run,
+    "scale": scale.run,
     "split": split.run,
     "tests": testing.run,
     "writes": writes.run,

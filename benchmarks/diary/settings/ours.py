@@ -1,5 +1,7 @@
 """dsud: a database for every user; `default` as in the plain site."""
 
+import os
+
 from benchmarks.diary.settings.common import *
 from benchmarks.diary.settings.common import BASE_DIR, MIDDLEWARE, SQLITE, STOCK_APPS, SYNCHRONOUS
 
@@ -16,3 +18,4 @@ USER_DATABASES = {
         "OPTIONS": {"synchronous": SYNCHRONOUS, "timeout": 20},
     }
 }
+DSUD_MAX_OPEN = int(os.environ["BENCH_MAX_OPEN"]) if "BENCH_MAX_OPEN" in os.environ else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -92,26 +93,36 @@ def insert(connection: sqlite3.Connection, rows: Iterable[Rows]) -> None:
         )
 
 
-class Press(threading.local):
-    """The template that a thread made a database from last, open, because its schema is slow to read."""
+class Press:
+    """A template that stays open, because its schema is slow to read."""
+
+    def __init__(self, template: bytes) -> None:
+        self.template = template
+        self.connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False
+        )
+        # Closed by whichever thread finds out that the one that made it is gone.
+        weakref.finalize(self, self.connection.close)
+        # Copied, because what is deserialized serializes without what is not committed.
+        with closing(sqlite3.connect(":memory:")) as source:
+            source.deserialize(template)
+            source.backup(self.connection)
+
+
+class Presses(threading.local):
+    """The template that a thread made a database from last."""
 
     def __init__(self) -> None:
-        self.template: bytes | None = None
-        self.connection: sqlite3.Connection | None = None
+        self._last: Press | None = None
 
-    def set_with(self, template: bytes) -> sqlite3.Connection:
-        """Return an open copy of a template; what is done to it must be rolled back."""
-        if self.connection is None or self.template is not template:
-            # Copied once more, because what is deserialized serializes without what is uncommitted.
-            connection = sqlite3.connect(":memory:", isolation_level=None)
-            with closing(sqlite3.connect(":memory:")) as source:
-                source.deserialize(template)
-                source.backup(connection)
-            self.template, self.connection = template, connection
-        return self.connection
+    def of(self, template: bytes) -> Press:
+        """Return one with this template; what is done to it must be rolled back."""
+        if self._last is None or self._last.template is not template:
+            self._last = Press(template)
+        return self._last
 
 
-_press = Press()
+_presses = Presses()
 
 
 def clone(
@@ -121,7 +132,7 @@ def clone(
 
     ``keys`` says where the primary keys of its rows begin, if not at 1.
     """
-    connection = _press.set_with(template)
+    connection = _presses.of(template).connection
     connection.execute("BEGIN")
     try:
         connection.execute(WRITE_IDENTITY, (user_key,))
