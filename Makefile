@@ -48,7 +48,7 @@ django-suite: $(INSTALLED) ## Run Django's own tests with Django's SQLite backen
 bench: $(INSTALLED) $(VENV)/.with-test $(VENV)/.with-bench ## Measure dsud beside its alternatives and write benchmarks/results; NAME=tests picks one.
 	$(RUN) -m benchmarks $(NAME) --results benchmarks/results $(ARGS)
 
-bench-quick: $(INSTALLED) $(VENV)/.with-test ## Measure with few rounds and generous targets, in three minutes.
+bench-quick: $(INSTALLED) $(VENV)/.with-test $(VENV)/.with-bench ## Measure with few rounds, against what is usual, in three minutes.
 	$(RUN) -m benchmarks --quick $(NAME) $(ARGS)
 
 lint: $(VENV)/.with-lint ## Check style and formatting.
@@ -71,9 +71,9 @@ docs: $(INSTALLED) $(VENV)/.with-docs ## Build the documentation into docs/_buil
 	@echo "docs/_build/index.html"
 
 clean: ## Remove everything that make has made, the demo's data too.
-	rm -rf $(VENV) docs/_build example/data build dist htmlcov .coverage .coverage.*
+	rm -rf $(VENV) .venv-peers docs/_build example/data build dist htmlcov .coverage .coverage.*
 	rm -rf .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find src tests stress django_suite example docs -type d -name __pycache__ -prune -exec rm -rf {} +
+	find src tests stress benchmarks django_suite example docs -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(MADE):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \

@@ -36,6 +36,8 @@ def main() -> int:
         missed += [f"{name}: {figure.what}" for figure in report.missed]
         if arguments.results is not None:
             _write(report, arguments.results / name, found)
+    if arguments.results is not None and arguments.results.resolve() == RESULTS:
+        tables.fill_pages(RESULTS)
     for each in missed:
         console.print(f"missed: {each}", style="bold red")
     return int(bool(missed))

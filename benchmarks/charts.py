@@ -37,6 +37,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.margins(x=0.18)
     if panel.log:
         axes.set_xscale("log")
+    else:
+        axes.set_xlim(left=0)
     axes.set_title(panel.title, fontsize=9, loc="left")
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -11,6 +11,8 @@ from rich.table import Table
 #: The unit of figures that say how many times as much one contender takes as another.
 RATIO = "times"
 
+_THREE_DIGITS = 100
+
 
 @dataclass(frozen=True)
 class Figure:
@@ -44,7 +46,7 @@ class Figure:
         """Return what it must be, for a reader."""
         limits = [("≤", self.at_most), ("≥", self.at_least)]
         return " ".join(
-            f"{sign} {limit:.3g} {self.unit}" for sign, limit in limits if limit is not None
+            f"{sign} {amount(limit)} {self.unit}" for sign, limit in limits if limit is not None
         )
 
 
@@ -70,6 +72,8 @@ class Report:
     sizes: Mapping[str, int | str] = field(default_factory=dict)
     #: Who could not take part, and why.
     absent: Mapping[str, str] = field(default_factory=dict)
+    #: What a contender did that no figure says, such as which errors it raised.
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def missed(self) -> list[Figure]:
@@ -92,15 +96,22 @@ class Report:
         for column in ("measured", "floor", "target", "verdict"):
             table.add_column(column, justify="right")
         for figure in self.figures:
-            floor = "" if figure.floor is None else f"{figure.floor:.3g} {figure.unit}"
-            measured = f"{figure.value:,.2f} {figure.unit}"
+            floor = "" if figure.floor is None else f"{amount(figure.floor)} {figure.unit}"
+            measured = f"{amount(figure.value)} {figure.unit}"
             verdict, style = _verdict(figure)
             table.add_row(figure.what, measured, floor, figure.target, verdict, style=style)
         console.print(table)
         if self.sizes:
             console.print(", ".join(f"{name}: {size}" for name, size in self.sizes.items()))
+        for name, remark in self.remarks.items():
+            console.print(f"{name}: {remark}")
         for name, reason in self.absent.items():
             console.print(f"Without {name}: {reason}", style="yellow")
+
+
+def amount(number: float) -> str:
+    """Return a number with three digits that count, and those before the point in any case."""
+    return f"{number:,.0f}" if abs(number) >= _THREE_DIGITS else f"{number:.3g}"
 
 
 def _verdict(figure: Figure) -> tuple[str, str]:

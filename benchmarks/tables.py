@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue import BENCHMARKS
+from benchmarks.figures import amount
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +33,7 @@ def filled(text: str, results: Path) -> str:
 
     def fill(marked: re.Match[str]) -> str:
         first, name, last = marked.groups()
-        return f"{first}{_whole(results, name) if name else _headlines(results)}\n{last}"
+        return f"{first}{_whole(results, name) if name else _headlines(results)}{last}"
 
     return _MARKED.sub(fill, text)
 
@@ -41,7 +42,7 @@ def _headlines(results: Path) -> str:
     """Return the headlines of all benchmarks that have been kept, in the catalogue's order."""
     kept = [_read(results, name) for name in BENCHMARKS if (results / f"{name}.json").exists()]
     rows = [_row(figure) for result in kept for figure in _headlines_of(result["figures"])]
-    return _table(["", "measured", "must be"], rows) + "\n\n" + _machines(kept)
+    return f"{_table(['', 'measured', 'must be'], rows)}\n\n{_machines(kept)}\n"
 
 
 def _headlines_of(figures: list[Result]) -> list[Result]:
@@ -50,29 +51,26 @@ def _headlines_of(figures: list[Result]) -> list[Result]:
 
 
 def _whole(results: Path, name: str) -> str:
-    """Return all figures of a benchmark, who could not take part, and the sizes."""
+    """Return all that is known of a benchmark; nothing if no results of it have been kept."""
+    if not (results / f"{name}.json").exists():
+        return ""
     result = _read(results, name)
     rows = [[*_row(figure)[:2], _floor(figure), *_row(figure)[2:]] for figure in result["figures"]]
     text = [_table(["", "measured", "floor", "must be"], rows)]
     if result["sizes"]:
         text.append(", ".join(f"{what}: {size}" for what, size in result["sizes"].items()) + ".")
+    text += [f"{who}: {what}" for who, what in result["remarks"].items()]
     text += [f"Without {who}: {why}" for who, why in result["absent"].items()]
-    return "\n\n".join([*text, _machines([result])])
+    return "\n\n".join([*text, _machines([result])]) + "\n"
 
 
 def _row(figure: Result) -> list[str]:
     target = f"{figure['target']}{', **missed**' if figure['missed'] else ''}"
-    return [figure["what"].strip(), _amount(figure["value"], figure["unit"]), target]
+    return [figure["what"].strip(), f"{amount(figure['value'])} {figure['unit']}", target]
 
 
 def _floor(figure: Result) -> str:
-    return "" if figure["floor"] is None else _amount(figure["floor"], figure["unit"])
-
-
-def _amount(value: float, unit: str) -> str:
-    """Return a number with three digits that count, or more where it is in the thousands."""
-    before = len(f"{abs(value):.0f}")
-    return f"{value:,.{max(0, 3 - before)}f} {unit}" if abs(value) >= 1 else f"{value:.3g} {unit}"
+    return "" if figure["floor"] is None else f"{amount(figure['floor'])} {figure['unit']}"
 
 
 def _table(heads: list[str], rows: Iterable[list[str]]) -> str:

@@ -397,7 +397,7 @@ def test_links__lead_to_files_that_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)
 def test_words__are_those_of_the_project(page: Path) -> None:
-    text = prose_of(page).replace("django-tenants", "")
+    text = re.sub("django-tenants|dj-lite-tenant", "", prose_of(page))
 
     assert re.findall(r"(?i)\b(?:tenant|shard|helper|utils?|handler)\w*", text) == []
 

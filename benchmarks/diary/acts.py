@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.apps import apps
 from django.conf import settings
 
-from benchmarks.diary.views import SHOWN, note_model
+from benchmarks.diary.views import SHOWN, note_model, owned_by
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -22,11 +21,6 @@ def listed(user: AbstractBaseUser) -> list[dict[str, object]]:
 def write(user: AbstractBaseUser) -> None:
     """Write a note of the user's; the block in which they are reached is open."""
     note_model()._default_manager.create(title="A new note", text="x" * 200, **owned_by(user))
-
-
-def owned_by(user: AbstractBaseUser) -> dict[str, AbstractBaseUser]:
-    """Return what tells the user's rows from others', where that takes a column."""
-    return {"owner": user} if apps.is_installed("benchmarks.diary.together") else {}
 
 
 def is_ours() -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Self
+
 from django.db import models
 
 
@@ -12,6 +14,8 @@ class BaseNote(models.Model):
     text = models.TextField(blank=True)
     pinned = models.BooleanField(default=False)
     created = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[models.Manager[Self]] = models.Manager()
 
     class Meta:
         abstract = True

@@ -34,8 +34,13 @@ def notes_of(request: HttpRequest) -> QuerySet[BaseNote]:
 
 
 def owner_of(request: HttpRequest) -> dict[str, object]:
+    """Return what tells rows of the user who asks from others'."""
+    return owned_by(request.user)
+
+
+def owned_by(user: object) -> dict[str, object]:
     """Return what tells a user's rows from others', where that takes a column."""
-    return {"owner": request.user} if apps.is_installed("benchmarks.diary.together") else {}
+    return {"owner": user} if apps.is_installed("benchmarks.diary.together") else {}
 
 
 def note_model() -> type[BaseNote]:

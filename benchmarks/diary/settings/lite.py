@@ -33,7 +33,7 @@ _OPTIONS = sqlite_config(
 DJ_LITE_TENANT = {
     "DIR": _TENANTS,
     "APPS": {"apart"},
-    "MAX_OPEN_CONNECTIONS": int(os.environ.get("BENCH_CAP", "100")),
+    "MAX_OPEN_CONNECTIONS": int(os.environ.get("BENCH_MAX_OPEN", "100")),
     "USE_DATABASE_TEMPLATE": _TEMPLATE,
     # All of them, because what is given here replaces its defaults.
     "TENANT_SETTINGS": {

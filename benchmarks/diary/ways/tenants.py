@@ -22,6 +22,11 @@ def prepare() -> None:
     _add("public", ONE_HOST)
 
 
+def upgrade() -> None:
+    """Bring the tables of all schemas up to date, as its documentation writes it."""
+    call_command("migrate_schemas", verbosity=0)
+
+
 def settle(user: AbstractBaseUser) -> None:
     """Make the user's schema, with its tables, and tell by which host name it is chosen."""
     _add(_schema_of(user), host_of(user))

@@ -20,6 +20,11 @@ def prepare() -> None:
     call_command("migrate", verbosity=0)
 
 
+def upgrade() -> None:
+    """Bring the tables up to date."""
+    call_command("migrate", verbosity=0)
+
+
 def settle(user: AbstractBaseUser) -> None:
     """Make the place of a user who has just been made."""
 

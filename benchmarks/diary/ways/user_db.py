@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.core.management import call_command
+
 from benchmarks.diary.ways.together import host_of, prepare, settle
 from dsud.middleware import request_user_db
 
@@ -12,7 +14,13 @@ if TYPE_CHECKING:
 
     from django.contrib.auth.base_user import AbstractBaseUser
 
-__all__ = ["acting_as", "host_of", "prepare", "settle"]
+__all__ = ["acting_as", "host_of", "prepare", "settle", "upgrade"]
+
+
+def upgrade() -> None:
+    """Bring the tables of all databases up to date, as its README writes it."""
+    call_command("migrate", verbosity=0)
+    call_command("migrate_user_dbs", verbosity=0)
 
 
 def acting_as(user: AbstractBaseUser) -> AbstractContextManager[object]:
