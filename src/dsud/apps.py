@@ -16,6 +16,7 @@ from dsud import (
     guards,
     methods,
     objects,
+    results,
     transactions,
 )
 from dsud.connections import key_of_alias, resolve_aliases_on_demand
@@ -40,6 +41,7 @@ class DSUDConfig(AppConfig):
         provide_missing_with(provisioning.provide)
         keep_copies_in(mirrors.copied_tables)
         guards.install()
+        results.install()
         objects.install()
         methods.install()
         transactions.install()

@@ -89,7 +89,9 @@ def ask(
 def _owner(view: Callable[..., object]) -> object:
     # Views that a project adds to a ModelAdmin carry no `model_admin`: they are bound to it, under
     # the decorators. Stopped there, because a bound method shows its function's decorators too.
-    bound = unwrap(view, stop=lambda wrapped: hasattr(wrapped, "__self__"))
+    bound = view
+    if hasattr(view, "__wrapped__"):
+        bound = unwrap(view, stop=lambda wrapped: hasattr(wrapped, "__self__"))
     return getattr(view, "model_admin", None) or getattr(bound, "__self__", None)
 
 

@@ -17,6 +17,7 @@ from dsud.leases import AnyLease, Force
 from dsud.pool import pool
 
 ALIAS_PREFIX = "user_"
+_PREFIX_LENGTH = len(ALIAS_PREFIX)
 
 #: Django connections that a thread keeps for users it served; each costs a few KiB.
 KEPT_PER_THREAD = 32
@@ -29,7 +30,8 @@ def alias_of(user_key: str) -> str:
 
 def key_of_alias(alias: str) -> str | None:
     """Return whose connection an alias names, or None for an ordinary alias."""
-    return alias.removeprefix(ALIAS_PREFIX) if alias.startswith(ALIAS_PREFIX) else None
+    # By slices, because it is asked a dozen times per request and they take half the time.
+    return alias[_PREFIX_LENGTH:] if alias[:_PREFIX_LENGTH] == ALIAS_PREFIX else None
 
 
 class AliasesOnDemand(dict[str, dict[str, object]]):
@@ -210,10 +212,15 @@ request_finished.connect(release_after_request, dispatch_uid="dsud.connections.r
 
 
 def forget_connections(*, setting: str, **kwargs: object) -> None:
-    """Part from Django's connections when a setting says that another engine makes them."""
+    """Part from Django's connections when a setting says that another engine makes them.
+
+    The pool looks at its cap when a setting says how many it may hold.
+    """
     if setting == "USER_DATABASES":
         release()
         _kept.drop_unused()
+    elif setting == "DSUD_MAX_OPEN":
+        pool.look_at_cap()
 
 
 setting_changed.connect(forget_connections, dispatch_uid="dsud.connections.forget_connections")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -10,6 +11,7 @@ from typing import ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
+from django.core.signals import setting_changed
 from django.db.models import Field, Model
 
 from dsud import stepwise
@@ -47,16 +49,31 @@ def user_key(user: Model | UserId) -> str:
         raise InvalidUserKey(user, f"it is no {kind}") from None
 
 
+# Both are asked in each request, and finding a model takes Django longer than all else here.
+
+
+@functools.cache
 def _user_class() -> type[Model]:
     return cast("type[Model]", get_user_model()._meta.concrete_model)
 
 
+@functools.cache
 def primary_key_field() -> Field[object, object]:
     """Return the field that gives users their keys, also when the user model extends another."""
     field = get_user_model()._meta.pk
     while field.remote_field is not None:
         field = field.remote_field.model._meta.pk
     return cast("Field[object, object]", field)
+
+
+def forget_user_model(*, setting: str, **kwargs: object) -> None:
+    """Find the model of users anew after a setting that decides it has changed."""
+    if setting in ("AUTH_USER_MODEL", "INSTALLED_APPS"):
+        _user_class.cache_clear()
+        primary_key_field.cache_clear()
+
+
+setting_changed.connect(forget_user_model, dispatch_uid="dsud.context.forget_user_model")
 
 
 class Activation:
@@ -71,23 +88,22 @@ class Activation:
         self._last = _key_and_alias(key)
 
     def key(self) -> str | None:
-        """Return the key of the active user, or None when nobody is active."""
-        return self._found()[0]
+        """Return the key of the active user, or None when nobody is active.
+
+        Asks each time, because a view may log somebody in or out.
+        """
+        return self._last[0] if self._find is None else self._find()
 
     def alias(self) -> str | None:
-        """Return the alias of the active user's connection, or None when nobody is active."""
-        return self._found()[1]
+        """Return the alias of the active user's connection, or None when nobody is active.
 
-    def _found(self) -> tuple[str | None, str | None]:
-        """Ask who is active, because a view may log somebody in or out.
-
-        The last answer spares building the alias; it is a pair in one place, because the threads
-        of one request share it.
+        The last answer spares building it; that is a pair in one place, because the threads of one
+        request share it.
         """
         last = self._last
         if self._find is not None and (key := self._find()) != last[0]:
             last = self._last = _key_and_alias(key)
-        return last
+        return last[1]
 
     def glance(self) -> str | None:
         """Return the key if it is known without asking anybody; used where nothing may be asked."""
@@ -183,7 +199,8 @@ def refuse_unless_active(owner: str, *, what: str) -> None:
     Raises ``NoActiveUser`` in the request of a visitor who is not logged in. Outside of requests
     and blocks everything is allowed, because an operator's code names the alias itself.
     """
-    if (activation := current_activation()) is not None and (active := activation.key()) != owner:
+    entry = _active.get()
+    if entry is not None and (active := entry.activation.key()) != owner:
         if active is None:
             raise NoActiveUser
         raise WrongUser(owner=owner, active=active, what=what)

@@ -18,6 +18,7 @@ from dsud.context import entered_key, refuse_unless_active, user_key
 from dsud.copies import WRITING, guard_key, refuse_to_write_copies
 from dsud.exceptions import NoActiveUser, WrongUser
 from dsud.replacements import Replacement, put_into_place
+from dsud.results import keep_prefetched
 from dsud.router import is_user_model, owner_of
 from dsud.stamps import JUDGED_FOR, STAMP, VALUES, Stamp, note, note_value, stamp
 
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from django.db.models.sql.compiler import SQLCompiler
 
 F = TypeVar("F", bound=Callable[..., object])
-T = TypeVar("T")
-
-ROWS_OF = "dsud_rows_of"
 
 
 def refuse_foreign(instances: Iterable[object]) -> None:
@@ -42,9 +40,8 @@ def refuse_foreign(instances: Iterable[object]) -> None:
 # Cursors: the net under everything
 
 
-def refuse_cursor(owner: str) -> None:
-    """Refuse to make or use a cursor for a user's database while another user is active."""
-    refuse_unless_active(owner, what="A connection")
+#: Refuses to make or use a cursor for a user's database while another user is active.
+refuse_cursor = functools.partial(refuse_unless_active, what="A connection")
 
 
 # Queries: stamped when they are built, judged when they are compiled
@@ -65,8 +62,10 @@ def _guard_clone(clone: Callable[[Query], Query]) -> Callable[[Query], Query]:
     @functools.wraps(clone)
     def stamped(self: Query) -> Query:
         copy = clone(self)
-        copy.__dict__.pop(JUDGED_FOR, None)
-        if not copy.__dict__.get(STAMP):
+        notes = copy.__dict__
+        if JUDGED_FOR in notes:
+            del notes[JUDGED_FOR]
+        if STAMP not in notes or notes[STAMP] is None:
             stamp(copy)
         return copy
 
@@ -79,20 +78,23 @@ def _guard_compiler(get_compiler: Callable[..., SQLCompiler]) -> Callable[..., S
     @functools.wraps(get_compiler)
     def judged(self: Query, *args: object, **kwargs: object) -> SQLCompiler:
         compiler = get_compiler(self, *args, **kwargs)
-        notes = self.__dict__
         key = key_of_alias(compiler.connection.alias)
         if key is not None:
             # Because what it is ordered by and set to is resolved while it is compiled.
-            notes[JUDGED_FOR] = key
+            self.__dict__[JUDGED_FOR] = key
             if isinstance(self, WRITING):
                 refuse_to_write_copies(self, key)
-        if notes.get(STAMP) or VALUES in notes:
-            for stamp in (notes.get(STAMP), *notes.get(VALUES, ())):
-                if stamp and key is not None and stamp.key() not in (None, key):
-                    _refuse_query(self, stamp, active=key)
+            _judge_query(self, key)
         return compiler
 
     return judged
+
+
+def _judge_query(query_: Query, key: str) -> None:
+    notes = query_.__dict__
+    for found in (notes.get(STAMP), *notes.get(VALUES, ())):
+        if found and found.key() not in (None, key):
+            _refuse_query(query_, found, active=key)
 
 
 def _refuse_query(query_: Query, stamp: Stamp, *, active: str) -> None:
@@ -148,57 +150,7 @@ def _guard_related_update(add: Callable[..., None]) -> Callable[..., None]:
     return noted
 
 
-# Results that a queryset keeps, or has read half
-
-
-class Rows:
-    """The rows that a queryset keeps after it was evaluated, for the user it was evaluated for."""
-
-    def __get__(self, queryset: query.QuerySet[Model] | None, owner: type) -> object:
-        if queryset is None:
-            return self
-        notes = queryset.__dict__
-        if ROWS_OF in notes and notes["_result_cache"] is not None:
-            label = queryset.model._meta.label
-            refuse_unless_active(notes[ROWS_OF], what=f"A queryset of {label}")
-        try:
-            return notes["_result_cache"]
-        except KeyError:
-            raise AttributeError("_result_cache") from None
-
-    def __set__(self, queryset: query.QuerySet[Model], rows: list[object] | None) -> None:
-        notes = queryset.__dict__
-        notes["_result_cache"] = rows
-        notes.pop(ROWS_OF, None)
-        # That there are no rows is an answer, too, but ``.none()`` is free for everyone.
-        if rows is not None and is_user_model(queryset.model) and not _is_none(queryset):
-            owner = key_of_alias(queryset.db)
-            if owner is not None:
-                notes[ROWS_OF] = owner
-
-
-def _is_none(queryset: query.QuerySet[Model]) -> bool:
-    # A RawQuerySet's query is of another class.
-    return bool(getattr(queryset.query, "is_empty", bool)())
-
-
-def _guard_iterator(iterator: Callable[..., Iterator[T]]) -> Callable[..., Iterator[T]]:
-    """Judge who is active again before each further row, because rows are read many at a time."""
-
-    @functools.wraps(iterator)
-    def judged(self: query.QuerySet[Model], *args: object, **kwargs: object) -> Iterator[T]:
-        rows = iterator(self, *args, **kwargs)
-        return _each_row(self, rows) if is_user_model(self.model) else rows
-
-    return judged
-
-
-def _each_row(queryset: query.QuerySet[Model], rows: Iterator[T]) -> Iterator[T]:
-    owner = key_of_alias(queryset.db)
-    for row in rows:
-        yield row
-        if owner is not None:
-            refuse_unless_active(owner, what=f"An iterator of {queryset.model._meta.label}")
+# Where a queryset is evaluated
 
 
 def _guard_db(db: property) -> property:
@@ -265,7 +217,10 @@ def _guard_prefetch(prefetch: Callable[..., object]) -> Callable[..., object]:
         if len(owners) > 1:
             first, second, *_ = sorted(owners)
             raise WrongUser(owner=first, active=second, what="A prefetch over several users")
-        return prefetch(instances, prefetcher, lookup, level)
+        answer = prefetch(instances, prefetcher, lookup, level)
+        if leads:
+            keep_prefetched(instances)
+        return answer
 
     return refusing
 
@@ -301,8 +256,6 @@ def install() -> None:
       compiled there.
     - ``Query.check_query_object_type``, ``UpdateQuery.add_update_fields`` and
       ``add_related_update``: where an object given as a value becomes its primary key.
-    - ``QuerySet._result_cache``: what an evaluated queryset answers from; ``iterator``, which a
-      ``RawQuerySet`` has, too.
     - ``prefetch_one_level`` and the functions that make related managers: looked up in their
       modules when they are called.
 
@@ -310,8 +263,6 @@ def install() -> None:
     the tests of this module say which promise is lost.
     """
     put_into_place(_replaced())
-    for queryset_class in (query.QuerySet, query.RawQuerySet):
-        setattr(queryset_class, "_result_cache", Rows())  # noqa: B010, because it is no attribute
     for model in apps.get_models(include_auto_created=True):
         if is_user_model(model) and model.__eq__ is Model.__eq__:
             setattr(model, "__eq__", _same_row)  # noqa: B010, because types take it for a method
@@ -326,8 +277,6 @@ def _replaced() -> Iterator[Replacement]:
     yield Query, "check_query_object_type", _guard_lookup
     yield UpdateQuery, "add_update_fields", _guard_update
     yield UpdateQuery, "add_related_update", _guard_related_update
-    yield query.QuerySet, "iterator", _guard_iterator
-    yield query.RawQuerySet, "iterator", _guard_iterator
     yield query.QuerySet, "db", _guard_db
     yield query.QuerySet, "bulk_create", _guard_objects
     yield query.QuerySet, "bulk_update", _guard_objects

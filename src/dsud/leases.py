@@ -54,17 +54,14 @@ class Borrower(Protocol):
 class Lease(Generic[H_co]):
     """The right of one Django connection to use one raw connection."""
 
-    __slots__ = ("__weakref__", "_borrower", "handle", "opened")
+    __slots__ = ("__weakref__", "_borrower", "handle", "is_fileless", "opened")
 
     def __init__(self, handle: H_co, borrower: Borrower, *, opened: bool) -> None:
         self.handle = handle
         self.opened = opened
+        #: Whether what the connection holds is lost when it is given back.
+        self.is_fileless = isinstance(handle.database, Fileless)
         self._borrower = weakref.ref(borrower)
-
-    @property
-    def is_fileless(self) -> bool:
-        """Tell whether what the connection holds is lost when it is given back."""
-        return isinstance(self.handle.database, Fileless)
 
     def part(self, *, force: Force) -> bool:
         """Take the raw connection from its borrower; tell whether that was possible."""

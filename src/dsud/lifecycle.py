@@ -79,13 +79,15 @@ def expect_database(
         _on_commit(expect_database_of_loaded_user, key)
         return
     provisioning.abandon(key)
-    earlier = registry.state_of(key)
+    is_taken = engine().exists(key)
+    # Asked only then, because a sign-up waits for it.
+    earlier = registry.state_of(key) if is_taken else None
     at_sign_up = SIGN_UP in conf.DSUD_PROVISION
     if at_sign_up:
         registry.put(key, state=State.PENDING, schema="", last_error="")
     else:
         registry.rows(key).delete()
-    if engine().exists(key):
+    if is_taken:
         _part_from_earlier_user(key, deleted=earlier == State.DELETED)
     if at_sign_up:
         _on_commit(provisioning.provide_after_sign_up, key)

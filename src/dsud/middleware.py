@@ -27,15 +27,56 @@ logger = logging.getLogger("dsud")
 GetResponse = Callable[[HttpRequest], "HttpResponseBase | Awaitable[HttpResponseBase]"]
 
 
+class Answer:
+    """Who was found active, and by what a glance can tell that it is still so.
+
+    A request asks a dozen times, and finding out in full takes ten times as long as this glance. What
+    could change the answer leaves a trace: a log-in, a log-out and a switch modify the session or
+    replace ``request.user``, and to delete the user takes the primary key from the object.
+    """
+
+    __slots__ = ("_name", "_pk", "_session", "_user", "_values", "key")
+
+    def __init__(self, request: HttpRequest, row: Model, key: str) -> None:
+        self.key = key
+        self._user = request.__dict__.get("user")
+        self._session = request.__dict__.get("session")
+        self._values = row.__dict__
+        self._name = row._meta.pk.attname
+        self._pk = self._values.get(self._name)
+
+    def holds(self, request: HttpRequest) -> bool:
+        """Tell whether nothing has happened that could change the answer."""
+        now, session = request.__dict__, self._session
+        try:
+            return (
+                now["user"] is self._user
+                and self._values[self._name] is self._pk
+                and now.get("session") is session
+                and (session is None or not session.modified)
+                and switch.LOST not in now
+            )
+        except (AttributeError, KeyError):
+            return False
+
+
 class UserOfRequest:
     """Finds who is active in a request, anew each time, because a view may log somebody in."""
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
         self._last: tuple[object, object, str] | None = None
+        self._answer: Answer | None = None
 
     def __call__(self) -> str | None:
         """Return the key of the user whose data the request sees, or None."""
+        answer = self._answer
+        if answer is not None and answer.holds(self._request):
+            return answer.key
+        return self._find()
+
+    def _find(self) -> str | None:
+        self._answer = None
         try:
             user = switch.switched_user(self._request) or self._resolve()
             pk = getattr(user, "pk", None)
@@ -49,10 +90,26 @@ class UserOfRequest:
         last = self._last
         if last is None or last[0] is not user or last[1] != pk:
             last = self._last = (user, pk, user_key(cast("Model", user)))
+        self._remember(user, last[2])
         return last[2]
+
+    def _remember(self, user: object, key: str) -> None:
+        """Remember the answer for a glance, unless it is a resolver's, or somebody is switched to."""
+        if conf.DSUD_USER_RESOLVER is not None or user is not self._request.__dict__.get("user"):
+            return
+        session = getattr(self._request, "session", None)
+        if switch.is_open(self._request) or (session is not None and session.modified):
+            return
+        # Django's own lazy object is set up once, and never again; others may be anything.
+        row = user._wrapped if type(user) is SimpleLazyObject else user  # type: ignore[attr-defined]
+        if isinstance(row, Model):
+            self._answer = Answer(self._request, row, key)
 
     def glance(self) -> str | None:
         """Return the key that was found last if the request has the same user still."""
+        answer = self._answer
+        if answer is not None and answer.holds(self._request):
+            return answer.key
         last = self._last
         now = switch.known_user(self._request) or getattr(self._request, "user", None)
         return last[2] if last and last[0] is now else None

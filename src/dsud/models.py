@@ -167,24 +167,26 @@ def write(user_key: str, *, unless: str | None = None, **values: object) -> bool
         return created or found.update(**values) > 0  # Another process may have made it meanwhile.
 
 
-def put(user_key: str, **values: object) -> None:
-    """Change a user's row, or make it, whatever it says: in one statement where that can be.
+def put(user_key: str, *, unless: str | None = None, **values: object) -> bool:
+    """Do what ``write`` does, in one statement where that can be.
 
     Written out, because a sign-up waits for it, and the ORM takes several times as long.
     """
     connection = connections[DEFAULT_DB_ALIAS]
     if not connection.features.supports_update_conflicts_with_target:
-        write(user_key, unless=None, **values)
-        return
+        return write(user_key, unless=unless, **values)
     row = {**_at_first(), "user_key": user_key, **values}
+    parameters = [
+        value if isinstance(value := row[name], str) else prepare(value, connection)
+        for name, prepare in _fields()
+    ]
+    sql = _insert_or_update(tuple(values))
+    if unless is not None:
+        sql += f" WHERE {UserDatabase._meta.db_table}.state <> %s"
+        parameters.append(unless)
     with _uncounted(), connection.cursor() as cursor:
-        cursor.execute(
-            _insert_or_update(tuple(values)),
-            [
-                value if isinstance(value := row[name], str) else prepare(value, connection)
-                for name, prepare in _fields()
-            ],
-        )
+        cursor.execute(sql, parameters)
+        return cursor.rowcount > 0
 
 
 def _columns() -> list[models.Field[object, object]]:

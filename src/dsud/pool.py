@@ -9,7 +9,6 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Hashable
-from typing import cast
 
 from dsud.leases import AnyLease, Borrower, Force, H, Handle, Lease, ThreadLeases
 from dsud.slots import Slots, max_open
@@ -72,6 +71,10 @@ class Pool:
             leases = self._local.leases = ThreadLeases(self._orphans)
         return leases
 
+    def look_at_cap(self) -> None:
+        """Look now how many connections may be open, and not only when the next one is opened."""
+        self._slots.limit = max_open()
+
     # Leasing
 
     def lease(
@@ -82,17 +85,20 @@ class Pool:
         Raises ``PoolError`` when no slot comes free within ``WAIT`` seconds,
         and whatever ``open_handle`` and ``Handle.is_current`` raise.
         """
-        # Because a thread that serves one user after the other needs one connection, not all.
-        self.release_thread(force=Force.NOTHING)
-        self._refuse_inherited(database)
-        handle = cast("H | None", self._current_idle_or_slot(database))
+        mine = self._mine()
+        if mine.held:
+            # Because a thread that serves one user after the other needs one connection, not all.
+            self.release_thread(force=Force.NOTHING)
+        if self._inherited:
+            self._refuse_inherited(database)
+        handle: H | None = self._current_idle_or_slot(database)  # type: ignore[assignment]
         if handle is None:
             lease = Lease(self._open_in_slot(database, open_handle), borrower, opened=True)
         else:
             lease = Lease(handle, borrower, opened=False)
         with self._lock:
             self._leased.add(lease)
-        self._mine().add(lease)
+        mine.add(lease)
         return lease
 
     def _open_in_slot(self, database: Hashable, open_handle: Callable[[], H]) -> H:
@@ -121,7 +127,8 @@ class Pool:
         """Return an idle connection to ``database``, or None with a slot taken for a new one."""
         deadline = 0.0
         while True:
-            self._collect_orphans()
+            if self._orphans:
+                self._collect_orphans()
             with self._lock:
                 handle = self._pop_idle_of(database)
                 if handle is not None or self._slots.take(database):
@@ -207,6 +214,8 @@ class Pool:
         hold no file only when everything is.
         """
         mine = self._mine()
+        if not mine.held and force is not Force.EVERYTHING:
+            return
         leases = [*mine.held, *(mine.fileless if force is Force.EVERYTHING else ())]
         for lease in leases:
             if lease not in self._leased:
@@ -230,7 +239,7 @@ class Pool:
 
     def _clean(self, handle: Handle) -> bool:
         try:
-            return handle.clean() and self._slots.count <= max_open()
+            return handle.clean() and not self._slots.are_too_many
         except BaseException:
             self._close(handle)
             raise

@@ -205,7 +205,7 @@ def register(key: str, *, current: bool) -> bool:
     if engine().exists(key):
         values["size"] = engine().size(key)
         values["last_used"] = timezone.now()
-    return registry.write(key, unless=State.DELETED, **values)
+    return registry.put(key, unless=State.DELETED, **values)
 
 
 def ready(*, current: bool) -> dict[str, object]:

@@ -90,17 +90,12 @@ def classify(app_label: str, model_name: str) -> bool:
     return is_user_app(app_label)
 
 
-def _is_user_model(model: type[Model]) -> bool:
-    # Historical models are not remembered, because every migration makes new ones.
-    return _remembered(model) if model._meta.apps is apps else _classify_model(model)
-
-
 def _classify_model(model: type[Model]) -> bool:
     meta = model._meta
     # A proxy lives where its model does, and so does the table of a many-to-many field.
     original = meta.concrete_model if meta.proxy else meta.auto_created
     if original:
-        return _is_user_model(cast("type[Model]", original))
+        return is_user_model(cast("type[Model]", original))
     return classify(meta.app_label, str(meta.model_name))
 
 
@@ -109,7 +104,9 @@ _remembered = functools.cache(_classify_model)
 
 def is_user_model(model: type[Model] | Model) -> bool:
     """Tell whether the rows of a model live in user databases."""
-    return _is_user_model(model._meta.model)
+    meta = model._meta
+    # Historical models are not remembered, because every migration makes new ones.
+    return _remembered(meta.model) if meta.apps is apps else _classify_model(meta.model)
 
 
 @functools.cache
@@ -178,9 +175,16 @@ def holds_user_models(alias: str) -> bool:
 def _database_for(model: type[Model], instance: object, *, reads: bool) -> str | None:
     if (here := migrating.get()) is not None:
         return here
-    row = instance if isinstance(instance, Model) else None
-    if not _is_user_model(model):
-        return _database_of_shared(row, reads=reads)
+    row = instance if instance is not None and isinstance(instance, Model) else None
+    if not is_user_model(model):
+        return None if row is None else _database_of_shared(row, reads=reads)
+    if row is None and (activation := current_activation()) is not None:
+        return activation.alias() or active_alias()  # Which raises.
+    return _database_of_users(model, row, reads=reads)
+
+
+def _database_of_users(model: type[Model], row: Model | None, *, reads: bool) -> str:
+    """Return where a user model is reached by a row in hand, or where nobody is active."""
     owner = None if row is None else owner_of(row)
     if current_activation() is None:
         if owner is not None and reads:
@@ -196,9 +200,9 @@ def _database_for(model: type[Model], instance: object, *, reads: bool) -> str |
     return alias
 
 
-def _database_of_shared(row: Model | None, *, reads: bool) -> str | None:
+def _database_of_shared(row: Model, *, reads: bool) -> str | None:
     """Return ``default`` for what a user's row leads to: Django would look where that row is."""
-    if row is None or owner_of(row) is None:
+    if owner_of(row) is None:
         return None
     if not reads:
         refuse_copy(row)
@@ -237,11 +241,11 @@ class UserSpecificDatabaseRouter:
 
     def db_for_read(self, model: type[Model], **hints: object) -> str | None:
         """Return the active user's alias for a user model; raise ``NoActiveUser`` without one."""
-        return _database_for(model, hints.get("instance"), reads=True)
+        return _database_for(model, hints.get("instance") if hints else None, reads=True)
 
     def db_for_write(self, model: type[Model], **hints: object) -> str | None:
         """Return the active user's alias for a user model; raise ``NoActiveUser`` without one."""
-        return _database_for(model, hints.get("instance"), reads=False)
+        return _database_for(model, hints.get("instance") if hints else None, reads=False)
 
     def allow_relation(self, obj1: Model, obj2: Model, **hints: object) -> bool | None:
         """Allow relations between a user's row and a shared one; leave the rest to Django.
@@ -270,7 +274,7 @@ class UserSpecificDatabaseRouter:
         label = f"{app_label}.{model_name.lower()}"
         model = hints.get("model")
         if isinstance(model, type) and issubclass(model, Model):
-            lives_there, mirrored = _is_user_model(model), is_mirrored(model)
+            lives_there, mirrored = is_user_model(model), is_mirrored(model)
         else:
             lives_there = classify(app_label, model_name.lower())
             mirrored = _is_mirrored_label(label) and not lives_there

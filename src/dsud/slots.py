@@ -43,6 +43,8 @@ class Slots:
     def __init__(self) -> None:
         self.count = 0
         self.files = 0
+        #: The cap when it was looked at last: at each opening, because that takes ten calls.
+        self.limit = 0
         self._open: dict[Hashable, tuple[int, int]] = {}
 
     def take(self, database: Hashable) -> bool:
@@ -50,7 +52,7 @@ class Slots:
         now, before = self._open.get(database, (0, 0))
         most = max(before, now + 1)
         if not isinstance(database, Fileless):
-            limit = max_open()
+            self.limit = limit = max_open()
             more = _files(now + 1, most) - _files(now, before)
             if self.count >= limit or self.files + more > limit * FILES_PER_CONNECTION:
                 return False
@@ -58,6 +60,11 @@ class Slots:
             self.files += more
         self._open[database] = (now + 1, most)
         return True
+
+    @property
+    def are_too_many(self) -> bool:
+        """Tell whether more count than the cap allows, because it was lowered."""
+        return self.count > self.limit
 
     def free(self, database: Hashable) -> None:
         """Count one connection less."""

@@ -70,11 +70,10 @@ def _is_being_imported() -> bool:
 def stamp(query: Query) -> None:
     """Note on a query of a user model for whom it is built, unless that is noted already."""
     notes = query.__dict__
-    if notes.get(STAMP, None) is None and notes.get(STAMP, ...) is not False:
-        if query.model is not None and is_user_model(query.model):
-            notes[STAMP] = _new_stamp()
-        else:
-            notes[STAMP] = False
+    if STAMP not in notes or notes[STAMP] is None:
+        model = query.model
+        is_users = model is not None and is_user_model(model)
+        notes[STAMP] = _new_stamp() if is_users else False
 
 
 def note(query: Query, *stamps: Stamp) -> None:

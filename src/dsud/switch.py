@@ -82,6 +82,11 @@ def switched_user(request: HttpRequest) -> AbstractBaseUser | None:
     return known[1]
 
 
+def is_open(request: HttpRequest) -> bool:
+    """Tell whether the session says that somebody is switched to; they may not be any more."""
+    return _state(request) is not None
+
+
 def known_user(request: HttpRequest) -> AbstractBaseUser | None:
     """Return what ``switched_user`` found last if nothing has changed since; asks nobody."""
     known: tuple[State, AbstractBaseUser] | None = request.__dict__.get(KNOWN)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from django.db.backends.signals import connection_created
 from django.db.backends.sqlite3 import base
@@ -50,6 +50,8 @@ class UserDatabaseErrorWrapper(DatabaseErrorWrapper):
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if exc_type is None:
+            return
         if isinstance(exc_value, sqlite3.DatabaseError):
             code = getattr(exc_value, "sqlite_errorcode", 0) & 0xFF
             if code in _BROKEN and self.wrapper.user_key is not None:
@@ -109,7 +111,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
             lease.handle.set_read_only(on=True)
 
     def _take_lease(self, user_key: str) -> Lease[Handle]:
-        engine = cast("Engine", engines.engine())
+        engine: Engine = engines.engine()  # type: ignore[assignment]
         database = engine.pool_key(user_key)
         try:
             return pool.lease(
@@ -177,8 +179,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     def _connected_handle(self) -> Handle:
         """Lease a raw connection if there is none; the caller holds the lock."""
-        self.ensure_connection()
-        return cast("Lease[Handle]", self._lease).handle
+        if self._lease is None:
+            self.ensure_connection()
+        return self._lease.handle  # type: ignore[union-attr]
 
     @async_unsafe
     def set_autocommit(

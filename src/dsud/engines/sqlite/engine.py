@@ -82,8 +82,8 @@ class Engine(Places):
         """Return what the pool counts a connection by: its user, and the file if it is staged here."""
         staged = self.staged.get(user_key)
         if staged is None:
-            return self.location, user_key
-        key = self.location, id(staged)
+            return self.root, user_key
+        key = self.root, id(staged)
         return Fileless(key) if isinstance(staged, StagedInMemory) else key
 
     def open(

@@ -91,7 +91,7 @@ def _sync(path: Path, flags: int) -> None:
         os.close(descriptor)
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes | bytearray) -> None:
     """Write a new file that only its owner may read, and fsync it."""
     descriptor = open_private(path, os.O_WRONLY | os.O_EXCL)
     try:
@@ -119,13 +119,13 @@ def mark(location: Path) -> None:
     sync_directory(location.parent)
 
 
-def _is_there(path: Path) -> bool:
+def _is_there(path: Path | str) -> bool:
     """Tell whether there is a file; raise ``OSError`` when the disk cannot tell.
 
     ``Path.exists`` takes some errors for an absence, and absent databases are made anew.
     """
     try:
-        path.stat()
+        os.stat(path)  # noqa: PTH116, because a path takes longer to make than to look at
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
@@ -140,9 +140,9 @@ def live_database(directory: Path) -> Path | None:
     Each database has a numbered directory of its own, because a path must never be used again:
     whoever still has the old file open would delete the new one's -wal.
     """
-    first = Path(f"{directory}/1/{DATABASE}")  # Not joined, which takes longer than to look.
+    first = f"{directory}/1/{DATABASE}"  # Not joined, which takes longer than to look.
     if _is_there(first):
-        return first
+        return Path(first)
     number = _newest_generation(directory)
     if number <= 1:
         return None

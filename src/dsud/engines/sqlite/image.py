@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+import weakref
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
@@ -91,19 +93,55 @@ def insert(connection: sqlite3.Connection, rows: Iterable[Rows]) -> None:
         )
 
 
+class Press:
+    """A template that stays open, because its schema is slow to read."""
+
+    def __init__(self, template: bytes) -> None:
+        self.template = template
+        self.connection = sqlite3.connect(
+            ":memory:", isolation_level=None, check_same_thread=False
+        )
+        # Closed by whichever thread finds out that the one that made it is gone.
+        weakref.finalize(self, self.connection.close)
+        # Copied, because what is deserialized serializes without what is not committed.
+        with closing(sqlite3.connect(":memory:")) as source:
+            source.deserialize(template)
+            source.backup(self.connection)
+
+
+class Presses(threading.local):
+    """The template that a thread made a database from last."""
+
+    def __init__(self) -> None:
+        self._last: Press | None = None
+
+    def of(self, template: bytes) -> Press:
+        """Return one with this template; what is done to it must be rolled back."""
+        if self._last is None or self._last.template is not template:
+            self._last = Press(template)
+        return self._last
+
+
+_presses = Presses()
+
+
 def clone(
     template: bytes, user_key: str, *, rows: Iterable[Rows] = (), keys: KeyRange | None = None
-) -> bytes:
+) -> bytearray:
     """Return the image of a new database: the template, its owner's key and first rows, in WAL mode.
 
     ``keys`` says where the primary keys of its rows begin, if not at 1.
     """
-    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        connection.deserialize(template)
+    connection = _presses.of(template).connection
+    connection.execute("BEGIN")
+    try:
         connection.execute(WRITE_IDENTITY, (user_key,))
         insert(connection, rows)
         if keys is not None:
             sequences.begin(sequences.on_raw(connection), keys)
         image = bytearray(connection.serialize())
+    finally:
+        # Page by page as it was, so that nothing of one user's is in the image of the next.
+        connection.execute("ROLLBACK")
     image[JOURNAL_VERSION] = WAL
-    return bytes(image)
+    return image  # Not made bytes, because that copies all of it once more.

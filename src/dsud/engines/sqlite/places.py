@@ -30,6 +30,8 @@ class Places(BaseEngine):
     def __init__(self, alias: str, settings: EngineSettings, *, location: Path) -> None:
         super().__init__(alias, settings)
         self.location = location
+        #: As text, because the pool looks things up by it, and a Path takes ten times as long.
+        self.root = str(location)
         self._staged = StagedHere()
 
     @property
@@ -149,7 +151,7 @@ class Places(BaseEngine):
         if path is None:
             raise self._missing(user_key)
         files.move_to_trash(path)
-        pool.close_idle((self.location, user_key))
+        pool.close_idle((self.root, user_key))
 
 
 def path_at(place: Path | StagedFile) -> Path:

@@ -1,0 +1,184 @@
+"""The floor: what bare `sqlite3`, and the file system, take for the same; runs without Django."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sqlite3
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+from time import perf_counter
+from urllib.parse import quote
+
+from benchmarks.looking import handles, resident
+from benchmarks.pace import Written, measured, together
+
+#: Where what is made here goes.
+PLACE = Path(os.environ["BENCH_DIRECTORY"])
+
+#: A statement and its parameters.
+Statement = tuple[str, list[object]]
+
+_numbers = count(1)
+
+# SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, which Python names since 3.12.
+_NO_CKPT_ON_CLOSE = 1006
+
+
+def open_database(path: str | Path, *, synchronous: str) -> sqlite3.Connection:
+    """Open an existing file with the pragmas that Django and dsud set, in one script.
+
+    Closing it leaves the -wal, as dsud does.
+    """
+    uri = f"file:{quote(os.fsencode(path))}?mode=rw"
+    raw = sqlite3.connect(
+        uri,
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=20,
+        cached_statements=64,
+    )
+    if sys.version_info >= (3, 12):
+        raw.setconfig(_NO_CKPT_ON_CLOSE, True)
+    raw.executescript(
+        "PRAGMA foreign_keys = ON;"
+        "PRAGMA legacy_alter_table = OFF;"
+        f"PRAGMA synchronous = {synchronous};"
+        "PRAGMA cache_size = -512;"
+        "PRAGMA wal_autocheckpoint = 256;"
+        "PRAGMA secure_delete = ON;"
+        "PRAGMA mmap_size = 0;"
+    )
+    return raw
+
+
+# Provisioning
+
+
+def write_template(
+    *, template: str, times: int, syncs_directory: bool, query: str = ""
+) -> list[float]:
+    """Write a template's bytes so many times, durably, under new names; ask each if told.
+
+    Return how long each took. Reading the template is not timed.
+    """
+    PLACE.mkdir(exist_ok=True)
+    data = _in_wal_mode(Path(template).read_bytes())
+    return [_written(data, syncs_directory=syncs_directory, query=query) for _ in range(times)]
+
+
+def _in_wal_mode(data: bytes) -> bytes:
+    """Return the same database in WAL mode (https://www.sqlite.org/fileformat.html, offset 18)."""
+    return data[:18] + b"\x02\x02" + data[20:]
+
+
+def _written(data: bytes, *, syncs_directory: bool, query: str) -> float:
+    path = PLACE / f"{next(_numbers)}.sqlite3"
+    aside = path.with_suffix(".new")
+    begun = perf_counter()
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    os.write(descriptor, data)
+    os.fsync(descriptor)
+    os.close(descriptor)
+    aside.rename(path)
+    if syncs_directory:
+        descriptor = os.open(PLACE, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    if not query:
+        return perf_counter() - begun
+    raw = open_database(path, synchronous="FULL")
+    raw.execute(query).fetchall()
+    seconds = perf_counter() - begun
+    raw.close()
+    return seconds
+
+
+# Cold visits
+
+
+def visit(
+    *, paths: Iterable[str], read: Statement, write: Statement, synchronous: str
+) -> dict[str, list[float]]:
+    """Open each file, read, write and write again; return how long each step took."""
+    seconds: dict[str, list[float]] = {"read": [], "write": [], "again": []}
+    reading, writing = _as_python_writes_it(read), _as_python_writes_it(write)
+    for path in paths:
+        begun = perf_counter()
+        raw = open_database(path, synchronous=synchronous)
+        raw.execute(*reading).fetchall()
+        seconds["read"].append(perf_counter() - begun)
+        for step in ("write", "again"):
+            begun = perf_counter()
+            raw.execute(*writing).fetchall()
+            seconds[step].append(perf_counter() - begun)
+        raw.close()
+    return seconds
+
+
+def _as_python_writes_it(statement: Statement) -> Statement:
+    sql, parameters = statement
+    return sql.replace("%s", "?"), parameters
+
+
+def tidy_up(*, paths: Iterable[str]) -> None:
+    """Open and close each file so that neither -wal nor -shm is left."""
+    for path in paths:
+        with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+            raw.execute("SELECT count(*) FROM sqlite_master").fetchall()
+
+
+# Writers
+
+
+def make_files(*, template: str, times: int) -> list[str]:
+    """Write so many databases and return where they are."""
+    first = next(_numbers)
+    write_template(template=template, times=times, syncs_directory=False)
+    return [str(PLACE / f"{first + 1 + each}.sqlite3") for each in range(times)]
+
+
+def write(
+    *, paths: Sequence[str], statement: Statement, synchronous: str, seconds: float, at: float
+) -> dict[str, object]:
+    """Write for so many seconds from a moment on, with a thread and a connection for each file."""
+    with ThreadPoolExecutor(len(paths)) as executor:
+        work = [
+            executor.submit(
+                _write, path, statement, synchronous=synchronous, seconds=seconds, at=at
+            )
+            for path in paths
+        ]
+        return together([each.result() for each in work])
+
+
+def _write(
+    path: str, statement: Statement, *, synchronous: str, seconds: float, at: float
+) -> Written:
+    sql, parameters = _as_python_writes_it(statement)
+    with closing(open_database(path, synchronous=synchronous)) as raw:
+        raw.execute(sql, parameters).fetchall()
+        return measured(lambda: raw.execute(sql, parameters).fetchall(), seconds=seconds, at=at)
+
+
+# Many at once
+
+
+def hold(*, paths: Sequence[str], read: Statement, write: Statement) -> dict[str, int]:
+    """Open all files, read and write in each, and keep them open; return the bytes that this takes."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    before, opened = resident(), []
+    for path in paths:
+        raw = open_database(path, synchronous="NORMAL")
+        raw.execute(*_as_python_writes_it(read)).fetchall()
+        raw.execute(*_as_python_writes_it(write)).fetchall()
+        opened.append(raw)
+    found = {"grown": resident() - before, "handles": handles()}
+    for raw in opened:
+        raw.close()
+    return found

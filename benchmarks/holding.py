@@ -1,0 +1,65 @@
+"""What a site's process holds while many users are active: memory and file handles; runs in that process."""
+
+from __future__ import annotations
+
+import resource
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from django.contrib.auth import get_user_model
+from django.db import connections
+
+from benchmarks.diary import acts, people
+from benchmarks.looking import resident, watched
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+
+#: Threads that serve users, as a server's would.
+THREADS = 8
+
+
+def prepare(*, users: int, notes: int) -> None:
+    """Make the site and its users."""
+    people.fill(users=users, notes=notes)
+
+
+def serve(*, users: int, files: int) -> dict[str, int]:
+    """Serve so many users twice, with a limit of open files; return what that took, in bytes and handles."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(files, hard), hard))
+    everybody = list(get_user_model().objects.order_by("pk")[: users + THREADS])
+    with ThreadPoolExecutor(THREADS) as executor:
+        # Somebody else first, so that what is there once for all is not counted.
+        list(executor.map(_serve, everybody[users:]))
+        memory, opened = resident(), _open()
+        with watched() as seen:
+            for _ in range(2):
+                list(executor.map(_serve, everybody[:users]))
+            after = resident()
+        found = {"grown": after - memory, "opened": _open() - opened, "cap": _cap()}
+    return {**found, "files": min(files, hard), "handles": seen.most, "before": seen.first}
+
+
+def _serve(user: AbstractBaseUser) -> None:
+    with people.acting_as(user):
+        acts.listed(user)
+        acts.write(user)
+
+
+def _open() -> int:
+    """Return how many connections to the rows of users are open."""
+    if acts.is_ours():
+        from dsud.pool import pool
+
+        return pool.slots
+    return len(list(connections.all(initialized_only=True)))
+
+
+def _cap() -> int:
+    """Return how many may be open, 0 where nothing limits them."""
+    if acts.is_ours():
+        from dsud.slots import max_open
+
+        return max_open()
+    return 0

@@ -1,0 +1,111 @@
+"""What a process holds while many users are active: memory for each open database, and file handles."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks import field
+from benchmarks.contenders import Contender
+from benchmarks.figures import Figure, Panel, Report
+
+#: Users who are active at the same time.
+ACTIVE = (64, 512, 4096)
+
+#: As many as a peer makes databases for within a minute.
+ACTIVE_OF_PEERS = 64
+
+NOTES = 30
+
+#: What most systems let a process open, if nobody says otherwise.
+USUAL = 1024
+
+#: Handles that a process has beside those of users: its own, and what threads have of `default`.
+CONSTANT = 64
+
+BARE = "bare sqlite3"
+
+
+def run(*, quick: bool = False) -> Report:
+    """Serve users until all are active, in a fresh process each time."""
+    active = ACTIVE[:2] if quick else ACTIVE
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    figures: list[Figure] = []
+    panels: list[Panel] = []
+    with ExitStack() as stack:
+        entrants = (field.OURS, field.SQLITE, field.POSTGRESQL, field.USER_DB, field.LITE)
+        sites, absent = stack.enter_context(field.gather(entrants, quick=quick))
+        for site in sites:
+            users = ACTIVE_OF_PEERS if site.entrant.peer else active[-1]
+            with site.starts("benchmarks.holding") as process:
+                process.ask("prepare", users=users + 8, notes=NOTES)
+        ours, *others = sites
+        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dsud-bench-")))
+        for users in active:
+            floor = _bare(ours, place / str(users), users)
+            found = {limit: _served(ours, users, limit) for limit in (USUAL, hard)}
+            figures += _figures(users, found, floor)
+            panels.append(_panel(users, found[hard], floor, others))
+    return Report(
+        "What a process holds while users are active",
+        figures,
+        panels=panels,
+        sizes={"notes of each user": NOTES, "open files, hard limit": hard, "threads": 8},
+        absent=absent,
+    )
+
+
+def _served(site: field.Site, users: int, files: int) -> dict[str, int]:
+    """Serve users in a fresh process, because memory that is given back is seldom seen to be."""
+    with site.starts("benchmarks.holding") as process:
+        found: dict[str, int] = process.ask("serve", users=users, files=files)
+    return found
+
+
+def _bare(ours: field.Site, place: Path, users: int) -> dict[str, int]:
+    with ours.starts("benchmarks.returning") as process:
+        asked, template = process.ask("statements"), process.ask("template")
+    with Contender(BARE, work="benchmarks.floor", directory=place) as floor:
+        paths = floor.ask("make_files", template=template, times=users + 8)
+    with Contender(BARE, work="benchmarks.floor", directory=place) as floor:
+        floor.ask("hold", paths=paths[users:], **asked)
+        found: dict[str, int] = floor.ask("hold", paths=paths[:users], **asked)
+    return found
+
+
+def _kilobytes(found: dict[str, int], databases: int) -> float:
+    return found["grown"] / databases / 1000
+
+
+def _figures(users: int, found: dict[int, dict[str, int]], floor: dict[str, int]) -> list[Figure]:
+    figures = []
+    for limit, held in found.items():
+        text = f"{users:,} users, limit of {limit:,} files"
+        bound = 3 * min(held["cap"], users)
+        bare = _kilobytes(floor, users)
+        each = _kilobytes(held, held["opened"])
+        figures += [
+            Figure(f"{text}: databases open (cap {held['cap']:,})", held["opened"], ""),
+            Figure("    memory for each", each, "KB", at_most=300.0, floor=bare),
+            Figure("    handles at most, at any moment", held["handles"], "", floor=bound),
+            Figure(
+                "    beyond three for each that may be open",
+                held["handles"] - bound,
+                "",
+                at_most=CONSTANT,
+                exact=True,
+            ),
+        ]
+    return figures
+
+
+def _panel(
+    users: int, held: dict[str, int], floor: dict[str, int], others: list[field.Site]
+) -> Panel:
+    bars = {field.OURS.name: held["grown"] / 1e6, BARE: floor["grown"] / 1e6}
+    for site in others:
+        if not site.entrant.peer or users <= ACTIVE_OF_PEERS:
+            bars[site.name] = _served(site, users, held["files"])["grown"] / 1e6
+    return Panel(f"Memory that {users:,} active users take", "MB", bars)

@@ -1,0 +1,99 @@
+"""Requests through the WSGI application itself: no server, no network, one thread and sixteen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from benchmarks import sides, turns
+from benchmarks.contenders import Contender
+from benchmarks.figures import Figure, Panel
+from benchmarks.sides import BARE, DSUD, FLOOR, PLAIN, UNKEPT, Side, site
+from benchmarks.turns import Turn, processor, ratio, typical
+from benchmarks.visits import CREATE, LIST
+
+USERS, NOTES = 50, 100
+
+#: Visits in one turn: once for each user, on average.
+TURN = 50
+
+THREADS = 16
+
+
+def measure(
+    directory: Path, *, rounds: int, absent: dict[str, str]
+) -> tuple[list[Figure], list[Panel]]:
+    """Let all contenders list and create, turn by turn; with FULL, then with NORMAL."""
+    figures: list[Figure] = []
+    panels: list[Panel] = []
+    for synchronous in ("FULL", "NORMAL"):
+        own = directory / synchronous
+        own.mkdir()
+        with ExitStack() as stack:
+            postgres = stack.enter_context(sides.with_postgresql(own, absent))
+            contenders = [
+                stack.enter_context(each.start(own)) for each in [*_sides(synchronous), *postgres]
+            ]
+            for each in contenders:
+                each.ask("fill", users=USERS, notes=NOTES)
+            found, charts = _compare(contenders, rounds=rounds, synchronous=synchronous)
+        figures += found
+        panels += charts
+    return figures, panels
+
+
+def _sides(synchronous: str) -> list[Side]:
+    durable = {"BENCH_SYNCHRONOUS": synchronous}
+    return [
+        site(DSUD, "ours", **durable),
+        site(PLAIN, "sqlite", **durable),
+        site(UNKEPT, "sqlite", **durable, BENCH_MAX_AGE="0"),
+        Side(FLOOR, "", durable, work=BARE),
+    ]
+
+
+def _compare(
+    contenders: Sequence[Contender], *, rounds: int, synchronous: str
+) -> tuple[list[Figure], list[Panel]]:
+    figures: list[Figure] = []
+    panels = []
+    with_threads = [each for each in contenders if each.name in (DSUD, PLAIN, UNKEPT)]
+    for what, path, at_most in (("list", LIST, 1.05), ("create", CREATE, 1.10)):
+        if (what, synchronous) == ("list", "NORMAL"):
+            continue  # Because what only reads is never durable.
+        name = f"{what}, {synchronous}" if what == "create" else what
+        turns.take_turns(contenders, rounds=2, path=path, times=TURN)  # To warm up.
+        found = turns.take_turns(contenders, rounds=rounds, path=path, times=TURN)
+        figures += _alone(name, found, at_most=at_most)
+        bars = {each: typical(taken) * 1000 for each, taken in found.items()}
+        panels.append(Panel(f"{name}: one request, WSGI, one thread", "ms", bars))
+        turns.take_turns(with_threads, rounds=1, path=path, times=320, threads=THREADS)
+        threaded = turns.take_turns(
+            with_threads, rounds=rounds // 2, path=path, times=320, threads=THREADS
+        )
+        figures += _together(name, threaded, at_most=at_most if what == "list" else None)
+    return figures, panels
+
+
+def _alone(name: str, found: dict[str, list[Turn]], *, at_most: float) -> Iterator[Figure]:
+    ours, plain = found[DSUD], found[PLAIN]
+    yield Figure(f"{name}: bare sqlite3", typical(found[FLOOR]) * 1000, "ms")
+    yield Figure(f"{name}: plain Django", typical(plain) * 1000, "ms")
+    yield Figure(f"{name}: dsud", typical(ours) * 1000, "ms")
+    yield Figure(f"{name}: dsud against plain", ratio(ours, plain), "x", at_most, floor=1.0)
+    yield Figure("    in processor time", ratio(ours, plain, processor), "x")
+    yield Figure("    plain with CONN_MAX_AGE=0 against dsud", ratio(found[UNKEPT], ours), "x")
+
+
+def _together(
+    name: str, found: dict[str, list[Turn]], *, at_most: float | None
+) -> Iterator[Figure]:
+    ours, plain = found[DSUD], found[PLAIN]
+    yield Figure(
+        f"{name}, {THREADS} threads: dsud against plain, time for all",
+        ratio(ours, plain, lambda turn: turn["all"]),
+        "x",
+        at_most,
+    )
+    yield Figure("    p99 against plain", ratio(ours, plain, turns.p99), "x")

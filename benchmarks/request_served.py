@@ -1,0 +1,210 @@
+"""Requests over HTTP: gunicorn with one, two and four processes, and uvicorn, under load."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from benchmarks import serving, sides
+from benchmarks.contenders import Contender
+from benchmarks.figures import Figure, Panel
+from benchmarks.request_in_process import NOTES, USERS
+from benchmarks.serving import Server
+from benchmarks.sides import DSUD, PLAIN, POSTGRESQL, UNKEPT, Side, site
+from benchmarks.turns import Turn, p99, per_second, ratio, typical
+from benchmarks.visits import CREATE, LIST
+
+#: The sessions of the users of each contender's site.
+Sessions = Mapping[Side, list[str]]
+
+#: How a server for a contender is started.
+Start = Callable[[Side], AbstractContextManager[Server]]
+
+
+@dataclass
+class Found:
+    """What came of the load on all servers."""
+
+    figures: list[Figure] = field(default_factory=list)
+    panels: list[Panel] = field(default_factory=list)
+    #: The turns of each contender, by the kind of server and of request.
+    turns: dict[str, dict[str, list[Turn]]] = field(default_factory=dict)
+    #: How often each error was raised by a view, by contender and server.
+    errors: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the load is given: so many turns of so many seconds for each contender."""
+
+    turns: int
+    seconds: float
+
+
+def measure(
+    directory: Path, *, processes: Sequence[int], pace: Pace, absent: dict[str, str]
+) -> Found:
+    """Put every contender behind every kind of server, and drive them turn by turn."""
+    found = Found()
+    with ExitStack() as stack:
+        load = stack.enter_context(
+            Contender("the load", work="benchmarks.load", directory=directory / "load")
+        )
+        postgres = stack.enter_context(sides.with_postgresql(directory, absent))
+        sessions = _filled(directory, postgres)
+        drive = Drive(directory, load, pace, sessions, found)
+        for number in processes:
+            drive.gunicorn(number)
+        drive.uvicorn()
+    found.figures += _verdicts(found, processes=processes)
+    return found
+
+
+def _filled(directory: Path, postgres: list[Side]) -> Sessions:
+    found = {}
+    for side in [site(DSUD, "ours"), site(PLAIN, "sqlite"), site(UNKEPT, "sqlite"), *postgres]:
+        with side.start(directory) as contender:
+            found[side] = contender.ask("fill", users=USERS, notes=NOTES)
+    return found
+
+
+@dataclass(frozen=True)
+class Drive:
+    """Loads the servers of all contenders in turn."""
+
+    directory: Path
+    load: Contender
+    pace: Pace
+    sessions: Sessions
+    found: Found
+
+    def gunicorn(self, processes: int) -> None:
+        """Create durably, list, and create with NORMAL, on so many processes."""
+        name = f"{processes} process{'es' if processes > 1 else ''}"
+        connections = processes * serving.THREADS
+
+        def start(side: Side) -> AbstractContextManager[Server]:
+            return serving.gunicorn(side, self.directory, processes=processes)
+
+        self._on(start, connections, {f"create, FULL, {name}": CREATE, f"list, {name}": LIST})
+        self._on(start, connections, {f"create, NORMAL, {name}": CREATE}, relaxed=True)
+
+    def uvicorn(self) -> None:
+        """Create and list asynchronously."""
+
+        def start(side: Side) -> AbstractContextManager[Server]:
+            return serving.uvicorn(side, self.directory)
+
+        self._on(start, serving.THREADS, {"create, FULL, ASGI": CREATE, "list, ASGI": LIST})
+
+    def _on(
+        self, start: Start, connections: int, works: Mapping[str, str], *, relaxed: bool = False
+    ) -> None:
+        environment = {"BENCH_SYNCHRONOUS": "NORMAL" if relaxed else "FULL"}
+        kept = {UNKEPT: {"BENCH_MAX_AGE": "0"}}
+        with ExitStack() as stack:
+            servers = {
+                side: stack.enter_context(
+                    start(
+                        replace(
+                            side,
+                            environment={
+                                **side.environment,
+                                **environment,
+                                **kept.get(side.name, {}),
+                            },
+                        )
+                    )
+                )
+                for side in self.sessions
+                if not relaxed or side.name in (DSUD, PLAIN)
+            }
+            for name, path in works.items():
+                self._compare(name, path, servers, connections)
+
+    def _compare(
+        self, name: str, path: str, servers: Mapping[Side, Server], connections: int
+    ) -> None:
+        turns: dict[str, list[Turn]] = {side.name: [] for side in servers}
+        before = {side: len(server.errors()) for side, server in servers.items()}
+        for side, server in servers.items():  # To warm up.
+            self._turn(side, server, path=path, connections=connections, seconds=0.5)
+        for number in range(self.pace.turns):
+            order = list(servers.items())
+            first = number % len(order)
+            for side, server in order[first:] + order[:first]:
+                turn = self._turn(
+                    side, server, path=path, connections=connections, seconds=self.pace.seconds
+                )
+                turns[side.name].append(turn)
+        for side, server in servers.items():
+            for error, times in Counter(server.errors()[before[side] :]).items():
+                self.found.errors[f"{side.name}, {name}: {error.removeprefix(serving.MARK)}"] = (
+                    times
+                )
+        self.found.turns[name] = turns
+        for what, unit, of in (("throughput", "requests/s", per_second), ("p99", "ms", _p99_ms)):
+            bars = {each: typical(taken, of) for each, taken in turns.items()}
+            self.found.panels.append(Panel(f"{name}: {what}", unit, bars))
+
+    def _turn(
+        self, side: Side, server: Server, *, path: str, connections: int, seconds: float
+    ) -> Turn:
+        return self.load.ask(
+            "drive",
+            port=server.port,
+            path=path,
+            sessions=self.sessions[side],
+            connections=connections,
+            seconds=seconds,
+        )
+
+
+def _p99_ms(turn: Turn) -> float:
+    return p99(turn) * 1000
+
+
+def _verdicts(found: Found, *, processes: Sequence[int]) -> Iterator[Figure]:
+    for name, turns in found.turns.items():
+        several = name.startswith("create, FULL") and any(
+            f", {number} p" in name for number in processes if number > 1
+        )
+        yield from _against(name, turns, several=several)
+    yield Figure("the load's share of the processor time of a core", _share(found), "%")
+    locked = sum(times for error, times in found.errors.items() if "database is locked" in error)
+    yield Figure('"database is locked", all contenders', locked, "times")
+    ours = sum(times for error, times in found.errors.items() if error.startswith(DSUD))
+    yield Figure("errors of dsud", ours, "times", at_most=0, exact=True)
+
+
+def _against(name: str, turns: dict[str, list[Turn]], *, several: bool) -> Iterator[Figure]:
+    ours, plain = turns[DSUD], turns[PLAIN]
+    yield Figure(f"{name}: dsud", typical(ours, per_second), "requests/s")
+    yield Figure(
+        "    throughput against plain",
+        ratio(ours, plain, per_second),
+        "x",
+        at_least=1.2 if several else None,
+    )
+    yield Figure(
+        "    p99 against plain", ratio(ours, plain, p99), "x", at_most=0.5 if several else None
+    )
+    if UNKEPT in turns:
+        yield Figure(
+            "    throughput against plain with CONN_MAX_AGE=0",
+            ratio(ours, turns[UNKEPT], per_second),
+            "x",
+            at_least=1.5,
+        )
+    if POSTGRESQL in turns:
+        yield Figure(
+            "    throughput against PostgreSQL", ratio(ours, turns[POSTGRESQL], per_second), "x"
+        )
+
+
+def _share(found: Found) -> float:
+    every = [turn for turns in found.turns.values() for taken in turns.values() for turn in taken]
+    return 100 * sum(turn["processor"] for turn in every) / sum(turn["all"] for turn in every)

@@ -1,0 +1,153 @@
+"""What it costs a site that a user comes back whose database is closed; runs in the site's process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from typing import TYPE_CHECKING, cast
+
+from django.contrib.auth import get_user_model
+from django.db import connections, router
+
+from benchmarks.diary import acts, people
+from benchmarks.diary.views import note_model
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+
+    from dsud.engines.sqlite.engine import Engine
+
+#: A statement and its parameters.
+Statement = tuple[str, list[str | int | bool | None]]
+
+#: What is done first and then, by its name.
+Steps = Mapping[str, Callable[["AbstractBaseUser"], object]]
+
+
+class Visitors:
+    """The users of the site, who come one after the other, again and again."""
+
+    def __init__(self) -> None:
+        self.users: list[AbstractBaseUser] = []
+
+    def waiting(self, times: int) -> list[AbstractBaseUser]:
+        """Return those who come next."""
+        return self.users[:times]
+
+    def next(self, times: int) -> list[AbstractBaseUser]:
+        """Let so many come, and queue again."""
+        coming, self.users = self.users[:times], self.users[times:]
+        self.users += coming
+        return coming
+
+
+visitors = Visitors()
+
+
+def prepare(*, users: int, notes: int) -> None:
+    """Make the site and its users, and close what that has opened."""
+    people.fill(users=users, notes=notes)
+    visitors.users = list(get_user_model().objects.order_by("pk"))
+    close()
+
+
+def close() -> None:
+    """Close everything that may be open to the rows of users."""
+    if acts.is_ours():
+        from dsud.pool import pool
+
+        pool.close_idle()
+        return
+    for connection in connections.all(initialized_only=True):
+        connection.close()
+
+
+# What is measured
+
+
+def visit(*, times: int, stays: bool = False) -> dict[str, list[float]]:
+    """Have so many users list their notes and write two; return how long each step took.
+
+    Their databases are closed before, unless they stay: then they were here just now.
+    """
+    return _timed(
+        times, {"read": acts.listed, "write": acts.write, "again": acts.write}, stays=stays
+    )
+
+
+def visit_with(*, read: Statement, write: Statement, times: int) -> dict[str, list[float]]:
+    """Do the same with statements that are given, as bare SQLite does."""
+    first, then = _running(*read), _running(*write)
+    return _timed(times, {"read": first, "write": then, "again": then}, stays=False)
+
+
+def _timed(times: int, steps: Steps, *, stays: bool) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for user in visitors.next(times):
+        close()
+        if stays:
+            with people.acting_as(user):
+                acts.listed(user)
+        for name, step in steps.items():
+            begun = perf_counter()
+            with people.acting_as(user):
+                step(user)
+            seconds[name].append(perf_counter() - begun)
+    close()
+    return seconds
+
+
+def _running(
+    sql: str, parameters: list[str | int | bool | None]
+) -> Callable[[AbstractBaseUser], object]:
+    def run(user: AbstractBaseUser) -> object:
+        with connections[router.db_for_write(note_model())].cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return cursor.fetchall()
+
+    return run
+
+
+def statements() -> dict[str, Statement]:
+    """Return the statements behind a list and a new note, as the ORM makes them."""
+    found: dict[str, Statement] = {}
+    user = get_user_model().objects.order_by("pk")[0]
+    with people.acting_as(user):
+        connection = connections[router.db_for_write(note_model())]
+        for name, step in (("read", acts.listed), ("write", acts.write)):
+            with connection.execute_wrapper(_noting(found, name)):
+                step(user)
+    close()
+    return found
+
+
+def _noting(found: dict[str, Statement], name: str) -> Callable[..., object]:
+    def note(execute: Callable[..., object], sql: str, params: object, *rest: object) -> object:
+        found[name] = (sql, list(params or ()))  # type: ignore[call-overload]
+        return execute(sql, params, *rest)
+
+    return note
+
+
+def template() -> str:
+    """Return where the template of new databases is."""
+    (path,) = _engine().location.joinpath(".template").glob("*.sqlite3")
+    return str(path)
+
+
+def paths(*, times: int) -> list[str]:
+    """Return the files of those who come next, which are closed."""
+    from dsud.context import user_key
+
+    return [str(_engine().path_of(user_key(user))) for user in visitors.waiting(times)]
+
+
+def skip(*, times: int) -> None:
+    """Let those pass whose files somebody else has visited."""
+    visitors.next(times)
+
+
+def _engine() -> Engine:
+    from dsud.engines import engine
+
+    return cast("Engine", engine())

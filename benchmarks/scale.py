@@ -1,0 +1,109 @@
+"""What a request costs with ten, a thousand and a hundred thousand registered users."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks import turns
+from benchmarks.figures import Figure, Panel, Report
+from benchmarks.sides import DSUD, PLAIN, Side, site
+from benchmarks.turns import Turn, ratio, typical
+from benchmarks.visits import CREATE, LIST
+
+if TYPE_CHECKING:
+    from benchmarks.contenders import Contender
+
+REGISTERED = (10, 1_000, 100_000)
+
+#: Users who come: all of the ten, and as many of the others; then as many as fit into the pool.
+FEW, MANY = 10, 200
+
+NOTES, TURN = 20, 100
+
+
+def run(*, quick: bool = False) -> Report:
+    """Let ten users visit sites of all sizes, and two hundred the larger ones, turn by turn."""
+    figures: list[Figure] = []
+    bars: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory(prefix="dsud-bench-") as name, ExitStack() as stack:
+        contenders = [
+            _filled(stack, Path(name), side, registered)
+            for side in _sides()
+            for registered in (REGISTERED if side.settings.endswith("ours") else REGISTERED[::2])
+            if not (quick and side.settings.endswith("sqlite"))
+        ]
+        for what, path, order in (
+            ("list", LIST, "uniform"),
+            ("list", LIST, "zipf"),
+            ("create", CREATE, "uniform"),
+            ("create", CREATE, "zipf"),
+        ):
+            visits = {"path": path, "order": order, "times": TURN, "among": FEW}
+            turns.take_turns(contenders, rounds=1, **visits)
+            found = turns.take_turns(contenders, rounds=6 if quick else 24, **visits)
+            figures += _figures(f"{what}, {order}", found)
+            bars[f"{what}, {order}, {FEW} active"] = _bars(found)
+            larger = contenders[1:3]
+            visits["among"] = MANY
+            turns.take_turns(larger, rounds=4, **visits)
+            found |= turns.take_turns(larger, rounds=6 if quick else 24, **visits)
+            bars[f"{what}, {order}, {MANY} active"] = _bars(found)
+            figures += _with_many(f"{what}, {order}", found)
+    return Report(
+        "Registered users: a request with 10, 1,000 and 100,000",
+        figures,
+        [Panel(title, "ms", each) for title, each in bars.items()],
+        sizes={"active": f"{FEW} and {MANY}", "notes of each": NOTES, "visits in a turn": TURN},
+    )
+
+
+def _sides() -> list[Side]:
+    return [
+        replace(side, work="benchmarks.registered")
+        for side in (site(DSUD, "ours"), site(PLAIN, "sqlite"))
+    ]
+
+
+def _filled(stack: ExitStack, directory: Path, side: Side, registered: int) -> Contender:
+    named = replace(side, name=f"{side.name}, {registered:,} users")
+    contender = stack.enter_context(named.start(directory))
+    active = min(MANY, registered)
+    contender.ask("fill", users=active, notes=NOTES)
+    if registered > active:
+        contender.ask("register", more=registered - active, notes=NOTES)
+    return contender
+
+
+def _named(side: str, registered: int) -> str:
+    return f"{side}, {registered:,} users"
+
+
+def _bars(found: dict[str, list[Turn]]) -> dict[str, float]:
+    return {name: typical(taken) * 1000 for name, taken in found.items()}
+
+
+def _figures(what: str, found: dict[str, list[Turn]]) -> Iterator[Figure]:
+    few, some, many = (found[_named(DSUD, number)] for number in REGISTERED)
+    yield Figure(f"{what}: 10 users registered, {FEW} active", typical(few) * 1000, "ms")
+    yield Figure(f"{what}: 100,000 against 10", ratio(many, few), "x", at_most=1.1, floor=1.0)
+    yield Figure("    1,000 against 10", ratio(some, few), "x", at_most=1.1)
+    yield Figure("    mean instead of median, 100,000 against 10", ratio(many, few, _mean), "x")
+    if _named(PLAIN, 10) in found:
+        plain = ratio(found[_named(PLAIN, 100_000)], found[_named(PLAIN, 10)])
+        yield Figure("    plain Django, 100,000 against 10", plain, "x")
+
+
+def _with_many(what: str, found: dict[str, list[Turn]]) -> Iterator[Figure]:
+    some, many = (found[_named(DSUD, number)] for number in REGISTERED[1:])
+    few = found[_named(DSUD, REGISTERED[0])]
+    yield Figure(f"{what}: 100,000 against 1,000, {MANY} active", ratio(many, some), "x", 1.1)
+    yield Figure(f"    {MANY} active of 100,000 against {FEW} of 10", ratio(many, few), "x")
+
+
+def _mean(turn: Turn) -> float:
+    return sum(turn["each"]) / len(turn["each"])

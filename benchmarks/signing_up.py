@@ -1,0 +1,35 @@
+"""What a sign-up costs on a site; runs in the site's process, whichever site it is."""
+
+from __future__ import annotations
+
+from itertools import count, islice
+from time import perf_counter
+
+from django.db import transaction
+
+from benchmarks.diary import acts, people
+
+_numbers = count(1)
+
+
+def prepare() -> None:
+    """Make the tables of the site, and what its first user makes once for all."""
+    people.prepare()
+    sign_up(times=3)
+
+
+def sign_up(*, times: int, asks: bool = True) -> list[float]:
+    """Sign so many users up, each in a transaction, and ask for their notes; return how long each took."""
+    return [_signed_up(f"user{number}", asks=asks) for number in islice(_numbers, times)]
+
+
+def _signed_up(name: str, *, asks: bool) -> float:
+    begun = perf_counter()
+    with transaction.atomic():
+        user = people.person(name)
+    if asks:
+        with people.acting_as(user):
+            rows = acts.listed(user)
+        if rows:
+            raise AssertionError(f"{name} is new, but has notes: {rows}")
+    return perf_counter() - begun

@@ -1,0 +1,194 @@
+"""How fast notes are written by several users at once, and how long the slowest of them wait."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from statistics import median, quantiles
+
+from benchmarks import field as entry
+from benchmarks.contenders import Contender
+from benchmarks.figures import Figure, Panel, Report
+
+#: The writers, and by how many processes their threads are shared.
+WRITERS: Mapping[int, int] = {1: 1, 8: 4, 32: 4}
+
+#: As many processes as a site has at most.
+PROCESSES = max(WRITERS.values())
+
+#: How many users are active where each note is written as one of them, drawn by lot.
+ACTIVE = 200
+
+BARE = "bare sqlite3, a file for each writer"
+DURABILITIES = {
+    "FULL": "durable: FULL, synchronous_commit on",
+    "NORMAL": "what NORMAL and asynchronous commit do not promise is to survive the loss of power",
+}
+LOTS = f"8, each for one of {ACTIVE} users"
+
+#: Seconds between the order and the start, so that all threads are connected.
+HEAD_START = 0.3
+
+
+@dataclass
+class Team:
+    """The processes of a contender, which write at the same time."""
+
+    name: str
+    processes: Sequence[Contender]
+    #: The arguments of `write`, by the number of the process, of processes, of writers, and of users.
+    arguments: Callable[[int, int, int, int], dict[str, object]]
+    #: Notes in each second, and the 99th percentile in milliseconds, by the number of writers.
+    pace: dict[str, list[float]] = field(default_factory=dict)
+    slowest: dict[str, list[float]] = field(default_factory=dict)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def write(self, what: str, *, writers: int, of: int, seconds: float) -> None:
+        """Let all processes write, and note how fast."""
+        processes = self.processes[: WRITERS[writers]]
+        at = time.time() + HEAD_START
+        with ThreadPoolExecutor(len(processes)) as executor:
+            asked = [
+                executor.submit(
+                    each.ask,
+                    "write",
+                    seconds=seconds,
+                    at=at,
+                    **self.arguments(number, len(processes), writers, of),
+                )
+                for number, each in enumerate(processes)
+            ]
+            answers = [each.result() for each in asked]
+        taken = sorted(each for answer in answers for each in answer["taken"])
+        self.pace.setdefault(what, []).append(sum(each["in_time"] for each in answers) / seconds)
+        self.slowest.setdefault(what, []).append(quantiles(taken, n=100)[-1] * 1000)
+        for each in answers:
+            self.errors.update(each["errors"])
+
+    def times(self, other: Team, what: str) -> float:
+        """Return how many times as many notes as another it writes, round by round."""
+        both = zip(self.pace[what], other.pace[what], strict=True)
+        return median(mine / its for mine, its in both)
+
+    def waits(self, other: Team, what: str) -> float:
+        """Return how long its slowest wait against another's, round by round."""
+        both = zip(self.slowest[what], other.slowest[what], strict=True)
+        return median(mine / its for mine, its in both)
+
+
+def run(*, quick: bool = False) -> Report:
+    """Let everybody write, turn by turn, with either durability."""
+    found: dict[str, dict[str, Team]] = {}
+    absent: dict[str, str] = {}
+    rounds, seconds = (2, 0.5) if quick else (5, 1.2)
+    for synchronous in DURABILITIES:
+        found[synchronous], absent = _measure(
+            synchronous, rounds=rounds, seconds=seconds, quick=quick
+        )
+    figures = [figure for each in DURABILITIES for figure in _figures(found[each], each)]
+    return Report(
+        "Notes written by several users at once",
+        figures,
+        panels=[panel for each in DURABILITIES for panel in _panels(found[each], each)],
+        sizes={"rounds": rounds, "seconds in each": str(seconds), "processes": PROCESSES},
+        absent=absent,
+    )
+
+
+def _measure(
+    synchronous: str, *, rounds: int, seconds: float, quick: bool
+) -> tuple[dict[str, Team], dict[str, str]]:
+    entrants = (entry.OURS, entry.SQLITE, entry.POSTGRESQL)
+    environment = {"BENCH_SYNCHRONOUS": synchronous}
+    with ExitStack() as stack:
+        gathered = entry.gather(entrants, environment=environment)
+        sites, absent = stack.enter_context(gathered)
+        teams = [_team_of(site, stack) for site in sites]
+        teams.append(_bare_team(sites[0], stack, synchronous=synchronous))
+        for _ in range(rounds):
+            for writers in WRITERS:
+                for team in teams:
+                    team.write(str(writers), writers=writers, of=0, seconds=seconds)
+            for team in teams[:-1]:
+                team.write(LOTS, writers=8, of=ACTIVE, seconds=seconds)
+    return {team.name: team for team in teams}, absent
+
+
+def _team_of(site: entry.Site, stack: ExitStack) -> Team:
+    processes = [stack.enter_context(site.starts("benchmarks.writing")) for _ in range(PROCESSES)]
+    processes[0].ask("prepare", users=ACTIVE)
+
+    def arguments(number: int, processes: int, writers: int, of: int) -> dict[str, object]:
+        threads = writers // processes
+        return {"first": number * threads, "threads": threads, "of": of}
+
+    return Team(site.name, processes, arguments)
+
+
+def _bare_team(ours: entry.Site, stack: ExitStack, *, synchronous: str) -> Team:
+    """Return processes that write the statement of ours into copies of our template."""
+    with ours.starts("benchmarks.returning") as process:
+        asked = process.ask("statements")
+        template = process.ask("template")
+    place = ours.directory.with_name("bare")
+    processes = [
+        stack.enter_context(Contender(BARE, work="benchmarks.floor", directory=place))
+        for _ in range(PROCESSES)
+    ]
+    paths = processes[0].ask("make_files", template=template, times=max(WRITERS))
+
+    def arguments(number: int, processes: int, writers: int, of: int) -> dict[str, object]:
+        threads = writers // processes
+        mine = paths[number * threads : (number + 1) * threads]
+        return {"paths": mine, "statement": asked["write"], "synchronous": synchronous}
+
+    return Team(BARE, processes, arguments)
+
+
+# What came of it
+
+
+def _figures(teams: Mapping[str, Team], synchronous: str) -> list[Figure]:
+    ours, shared, server, bare = (teams.get(name) for name in _NAMES)
+    if ours is None or shared is None or bare is None:
+        raise LookupError("dsud or one SQLite database could not be measured.")
+    durable = synchronous == "FULL"
+    figures = []
+    for other, name in ((shared, "one SQLite database"), (server, "one PostgreSQL database")):
+        if other is None:
+            continue
+        for what in ours.pace:
+            at_least = 1.5 if durable and what == "8" else None
+            text = f"{synchronous}: notes at {what} writers, against {name}"
+            figures.append(Figure(text, ours.times(other, what), "times", at_least=at_least))
+        for what in ours.pace:
+            at_most = 0.3 if durable and what == "32" and other is shared else None
+            text = f"{synchronous}: the 99th percentile at {what} writers, against {name}"
+            figures.append(Figure(text, ours.waits(other, what), "times", at_most))
+    for what in bare.pace:
+        text = f"{synchronous}: notes at {what} writers, against bare sqlite3"
+        figures.append(Figure(text, ours.times(bare, what), "times", floor=1.0))
+    for team in teams.values():
+        text = f"{synchronous}: errors, {team.name}"
+        at_most = 0.0 if team is ours else None
+        figures.append(Figure(text, team.errors.total(), "", at_most, exact=True))
+    return figures
+
+
+_NAMES = (entry.OURS.name, entry.SQLITE.name, entry.POSTGRESQL.name, BARE)
+
+
+def _panels(teams: Mapping[str, Team], synchronous: str) -> list[Panel]:
+    panels = []
+    for writers in WRITERS:
+        what = str(writers)
+        title = f"{writers} writers ({DURABILITIES[synchronous]})"
+        paces = {name: median(team.pace[what]) for name, team in teams.items()}
+        panels.append(Panel(f"Notes in a second, {title}", "", paces))
+        slowest = {name: median(team.slowest[what]) for name, team in teams.items()}
+        panels.append(Panel(f"99th percentile, {title}", "ms", slowest, log=True))
+    return panels

@@ -1,0 +1,51 @@
+"""Threads of a site that write notes as fast as they can; runs in each of the site's processes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from django.contrib.auth import get_user_model
+from django.db import connections
+
+from benchmarks.diary import acts, people
+from benchmarks.pace import Written, measured, together
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+
+
+def prepare(*, users: int) -> None:
+    """Make the site and its users."""
+    people.fill(users=users, notes=20)
+    connections.close_all()
+
+
+def write(*, first: int, threads: int, of: int, seconds: float, at: float) -> dict[str, object]:
+    """Write for so many seconds from a moment on, each thread as the user of its number.
+
+    With `of`, each note is written as one of so many users, drawn by lot.
+    """
+    users = list(get_user_model().objects.order_by("pk")[: of or first + threads])
+    connections.close_all()
+    own = [users] * threads if of else [[user] for user in users[first : first + threads]]
+    with ThreadPoolExecutor(threads) as executor:
+        work = [executor.submit(_write, each, seconds=seconds, at=at) for each in own]
+        return together([each.result() for each in work])
+
+
+def _write(users: Sequence[AbstractBaseUser], *, seconds: float, at: float) -> Written:
+    lots = random.Random(repr(users))  # noqa: S311, because it is no secret
+
+    def create() -> None:
+        user = users[0] if len(users) == 1 else lots.choice(users)
+        with people.acting_as(user):
+            acts.write(user)
+
+    create()  # So that connections are open.
+    try:
+        return measured(create, seconds=seconds, at=at)
+    finally:
+        connections.close_all()
