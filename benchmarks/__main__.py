@@ -31,7 +31,7 @@ def main() -> int:
         if arguments.record:
             usual.record(name, [BENCHMARKS[name](quick=True) for _ in range(arguments.record)])
             continue
-        report = _run(name, quick=arguments.quick)
+        report = _run(name, console, quick=arguments.quick)
         report.show(console)
         missed += [f"{name}: {figure.what}" for figure in report.missed]
         if arguments.results is not None:
@@ -66,9 +66,11 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(name: str, *, quick: bool) -> Report:
+def _run(name: str, console: Console, *, quick: bool) -> Report:
     if quick:
-        return usual.attempts(name, partial(BENCHMARKS[name], quick=True), usual.read())
+        return usual.attempts(
+            name, partial(BENCHMARKS[name], quick=True), usual.read(), say=console.print
+        )
     return BENCHMARKS[name](quick=False)
 
 
