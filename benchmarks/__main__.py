@@ -80,9 +80,8 @@ def _write(report: Report, path: Path, found: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     data = json.dumps({"machine": found, **report.as_json()}, indent=2, ensure_ascii=False)
     path.with_suffix(".json").write_text(data + "\n")
-    if report.panels:
-        footer = "{processor}, {cores} cores, Python {python}, Django {django}, SQLite {sqlite}"
-        charts.draw(report, path.with_suffix(".svg"), footer=footer.format(**found))
+    footer = "{processor}, {cores} cores, Python {python}, Django {django}, SQLite {sqlite}"
+    charts.draw(report, path.with_suffix(".svg"), footer=footer.format(**found))
 
 
 if __name__ == "__main__":

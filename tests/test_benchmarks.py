@@ -87,6 +87,9 @@ def test_chart__names_every_contender(tmp_path: Path) -> None:
     drawn = (tmp_path / "walk.svg").read_text()
     for text in ("dsud", "one SQLite database", "bare sqlite3", "4 s", "Time", "on foot"):
         assert f">{text}<" in drawn
+    nothing = Report("Nothing", [], panels=[Panel("Errors", "", {"dsud": 0})])
+    charts.draw(nothing, tmp_path / "nothing.svg", footer="on foot")
+    assert not (tmp_path / "nothing.svg").exists()
     charts.draw(REPORT, tmp_path / "again.svg", footer="on foot")
     assert (tmp_path / "again.svg").read_text() == drawn
 
