@@ -18,8 +18,10 @@ mpl.rcParams["svg.fonttype"] = "none"
 
 
 def draw(report: Report, path: Path, *, footer: str) -> None:
-    """Write the panels of a report to an SVG file."""
+    """Write the panels of a report to an SVG file, but for those in which there is nothing to see."""
     panels = [panel for panel in report.panels if any(panel.bars.values())]
+    if not panels:
+        return
     heights = [0.6 + 0.32 * len(panel.bars) for panel in panels]
     drawing = Drawing(figsize=(8, sum(heights) + 0.9), layout="constrained")
     drawing.suptitle(report.title, fontsize=11, fontweight="bold")
