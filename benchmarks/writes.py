@@ -28,7 +28,7 @@ PEERS = (entry.USER_DB, entry.LITE, entry.TENANTS)
 PROCESSES = max(WRITERS.values())
 
 #: How many users are active where each note is written as one of them, drawn by lot.
-ACTIVE = 200
+ACTIVE = 100
 
 BARE = "bare sqlite3, a file for each writer"
 DURABILITIES = {
@@ -109,7 +109,11 @@ def run(*, quick: bool = False) -> Report:
         "Notes written by several users at once",
         figures,
         panels=[panel for each in DURABILITIES for panel in _panels(found[each], each)],
-        sizes={"rounds": rounds, "seconds in each": str(seconds), "processes": PROCESSES},
+        sizes={
+            "rounds": 1 if quick else ROUNDS["FULL"],
+            "seconds in each": str(seconds),
+            "processes": PROCESSES,
+        },
         absent=absent,
         remarks={
             f"{team.name}, {synchronous}": f"{count} times {error}"
@@ -123,7 +127,7 @@ def run(*, quick: bool = False) -> Report:
 def _measure(
     synchronous: str, *, rounds: int, seconds: float, quick: bool
 ) -> tuple[dict[str, Team], dict[str, str]]:
-    entrants = (entry.OURS, entry.SQLITE, entry.POSTGRESQL)
+    entrants: tuple[entry.Entrant, ...] = (entry.OURS, entry.SQLITE, entry.POSTGRESQL)
     if synchronous == "FULL" and not quick:
         entrants += PEERS
     environment = {"BENCH_SYNCHRONOUS": synchronous}
