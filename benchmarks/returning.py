@@ -14,6 +14,7 @@ from benchmarks.diary.views import note_model
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
+    from django.db.backends.base.base import BaseDatabaseWrapper
 
     from dsud.engines.sqlite.engine import Engine
 
@@ -81,6 +82,52 @@ def visit_with(*, read: Statement, write: Statement, times: int) -> dict[str, li
     return _timed(times, {"read": first, "write": then, "again": then}, stays=False)
 
 
+def visit_stock(
+    *, read: Statement, write: Statement, synchronous: str, times: int
+) -> dict[str, list[float]]:
+    """Do the same by connections of Django's own, each made afresh for its file."""
+    seconds: dict[str, list[float]] = {"read": [], "write": [], "again": []}
+    files = paths(times=times)
+    skip(times=times)
+    for path in files:
+        begun = perf_counter()
+        connection = _stock(path, synchronous=synchronous)
+        _execute(connection, read)
+        seconds["read"].append(perf_counter() - begun)
+        for step in ("write", "again"):
+            begun = perf_counter()
+            _execute(connection, write)
+            seconds[step].append(perf_counter() - begun)
+        _leave_log(connection)
+        connection.close()
+    return seconds
+
+
+def _stock(path: str, *, synchronous: str) -> BaseDatabaseWrapper:
+    """Return Django's connection to a file, with our pragmas where Django has a setting for them."""
+    from django.db.backends.sqlite3.base import DatabaseWrapper
+
+    pragmas = f"""
+        PRAGMA synchronous = {synchronous}; PRAGMA cache_size = -512; PRAGMA mmap_size = 0;
+        PRAGMA wal_autocheckpoint = 256; PRAGMA secure_delete = ON;
+    """
+    options = {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": pragmas}
+    default = connections.settings["default"]
+    return DatabaseWrapper({**default, "NAME": path, "OPTIONS": options}, "stock")
+
+
+def _leave_log(connection: BaseDatabaseWrapper) -> None:
+    from dsud.engines.sqlite.connection import leave_log_on_close
+
+    leave_log_on_close(connection.connection)
+
+
+def _execute(connection: BaseDatabaseWrapper, statement: Statement) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(*statement)
+        cursor.fetchall()
+
+
 def _timed(times: int, steps: Steps, *, stays: bool) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for user in visitors.next(times):
@@ -100,10 +147,8 @@ def _timed(times: int, steps: Steps, *, stays: bool) -> dict[str, list[float]]:
 def _running(
     sql: str, parameters: list[str | int | bool | None]
 ) -> Callable[[AbstractBaseUser], object]:
-    def run(user: AbstractBaseUser) -> object:
-        with connections[router.db_for_write(note_model())].cursor() as cursor:
-            cursor.execute(sql, parameters)
-            return cursor.fetchall()
+    def run(user: AbstractBaseUser) -> None:
+        _execute(connections[router.db_for_write(note_model())], (sql, parameters))
 
     return run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,16 +13,22 @@ from statistics import median, quantiles
 
 from benchmarks import field as entry
 from benchmarks.contenders import Contender
-from benchmarks.figures import Figure, Panel, Report
+from benchmarks.figures import RATIO, Figure, Panel, Report
 
 #: The writers, and by how many processes their threads are shared.
 WRITERS: Mapping[int, int] = {1: 1, 8: 4, 32: 4}
+
+#: How often everybody writes, and how often peers do, which are not asked for NORMAL.
+ROUNDS: Mapping[str, int] = {"FULL": 4, "NORMAL": 2}
+ROUNDS_OF_PEERS = 2
+
+PEERS = (entry.USER_DB, entry.LITE, entry.TENANTS)
 
 #: As many processes as a site has at most.
 PROCESSES = max(WRITERS.values())
 
 #: How many users are active where each note is written as one of them, drawn by lot.
-ACTIVE = 200
+ACTIVE = 100
 
 BARE = "bare sqlite3, a file for each writer"
 DURABILITIES = {
@@ -34,6 +41,11 @@ LOTS = f"8, each for one of {ACTIVE} users"
 HEAD_START = 0.3
 
 
+def _slowest(taken: Sequence[float]) -> float:
+    """Return the 99th percentile; nothing that is never done is done fast."""
+    return quantiles(taken, n=100)[-1] if len(taken) > 1 else math.inf
+
+
 @dataclass
 class Team:
     """The processes of a contender, which write at the same time."""
@@ -42,6 +54,7 @@ class Team:
     processes: Sequence[Contender]
     #: The arguments of `write`, by the number of the process, of processes, of writers, and of users.
     arguments: Callable[[int, int, int, int], dict[str, object]]
+    is_peer: bool = False
     #: Notes in each second, and the 99th percentile in milliseconds, by the number of writers.
     pace: dict[str, list[float]] = field(default_factory=dict)
     slowest: dict[str, list[float]] = field(default_factory=dict)
@@ -63,9 +76,9 @@ class Team:
                 for number, each in enumerate(processes)
             ]
             answers = [each.result() for each in asked]
-        taken = sorted(each for answer in answers for each in answer["taken"])
+        taken = [each for answer in answers for each in answer["taken"]]
         self.pace.setdefault(what, []).append(sum(each["in_time"] for each in answers) / seconds)
-        self.slowest.setdefault(what, []).append(quantiles(taken, n=100)[-1] * 1000)
+        self.slowest.setdefault(what, []).append(_slowest(taken) * 1000)
         for each in answers:
             self.errors.update(each["errors"])
 
@@ -84,49 +97,67 @@ def run(*, quick: bool = False) -> Report:
     """Let everybody write, turn by turn, with either durability."""
     found: dict[str, dict[str, Team]] = {}
     absent: dict[str, str] = {}
-    rounds, seconds = (2, 0.5) if quick else (5, 1.2)
+    seconds = 0.4 if quick else 1.2
     for synchronous in DURABILITIES:
-        found[synchronous], absent = _measure(
+        rounds = 1 if quick else ROUNDS[synchronous]
+        found[synchronous], missing = _measure(
             synchronous, rounds=rounds, seconds=seconds, quick=quick
         )
+        absent |= missing
     figures = [figure for each in DURABILITIES for figure in _figures(found[each], each)]
     return Report(
         "Notes written by several users at once",
         figures,
         panels=[panel for each in DURABILITIES for panel in _panels(found[each], each)],
-        sizes={"rounds": rounds, "seconds in each": str(seconds), "processes": PROCESSES},
+        sizes={
+            "rounds": 1 if quick else ROUNDS["FULL"],
+            "seconds in each": str(seconds),
+            "processes": PROCESSES,
+        },
         absent=absent,
+        remarks={
+            f"{team.name}, {synchronous}": f"{count} times {error}"
+            for synchronous, teams in found.items()
+            for team in teams.values()
+            for error, count in team.errors.most_common(3)
+        },
     )
 
 
 def _measure(
     synchronous: str, *, rounds: int, seconds: float, quick: bool
 ) -> tuple[dict[str, Team], dict[str, str]]:
-    entrants = (entry.OURS, entry.SQLITE, entry.POSTGRESQL)
+    entrants: tuple[entry.Entrant, ...] = (entry.OURS, entry.SQLITE, entry.POSTGRESQL)
+    if synchronous == "FULL" and not quick:
+        entrants += PEERS
     environment = {"BENCH_SYNCHRONOUS": synchronous}
     with ExitStack() as stack:
         gathered = entry.gather(entrants, environment=environment)
         sites, absent = stack.enter_context(gathered)
         teams = [_team_of(site, stack) for site in sites]
         teams.append(_bare_team(sites[0], stack, synchronous=synchronous))
-        for _ in range(rounds):
+        for number in range(rounds):
+            writing = [each for each in teams if not each.is_peer or number < ROUNDS_OF_PEERS]
             for writers in WRITERS:
-                for team in teams:
+                for team in writing:
                     team.write(str(writers), writers=writers, of=0, seconds=seconds)
-            for team in teams[:-1]:
-                team.write(LOTS, writers=8, of=ACTIVE, seconds=seconds)
+            for team in writing:
+                if team.name != BARE and not team.is_peer:
+                    team.write(LOTS, writers=8, of=ACTIVE, seconds=seconds)
+            teams = teams[1:] + teams[:1]  # Because somebody has to be first.
     return {team.name: team for team in teams}, absent
 
 
 def _team_of(site: entry.Site, stack: ExitStack) -> Team:
     processes = [stack.enter_context(site.starts("benchmarks.writing")) for _ in range(PROCESSES)]
-    processes[0].ask("prepare", users=ACTIVE)
+    is_peer = bool(site.entrant.peer)
+    processes[0].ask("prepare", users=max(WRITERS) if is_peer else ACTIVE)
 
     def arguments(number: int, processes: int, writers: int, of: int) -> dict[str, object]:
         threads = writers // processes
         return {"first": number * threads, "threads": threads, "of": of}
 
-    return Team(site.name, processes, arguments)
+    return Team(site.name, processes, arguments, is_peer=is_peer)
 
 
 def _bare_team(ours: entry.Site, stack: ExitStack, *, synchronous: str) -> Team:
@@ -163,19 +194,24 @@ def _figures(teams: Mapping[str, Team], synchronous: str) -> list[Figure]:
             continue
         for what in ours.pace:
             at_least = 1.5 if durable and what == "8" else None
-            text = f"{synchronous}: notes at {what} writers, against {name}"
-            figures.append(Figure(text, ours.times(other, what), "times", at_least=at_least))
+            text = f"{synchronous}: notes in a second at {what} writers, against {name}"
+            judged = at_least is not None
+            figures.append(
+                Figure(text, ours.times(other, what), RATIO, at_least=at_least, headline=judged)
+            )
         for what in ours.pace:
             at_most = 0.3 if durable and what == "32" and other is shared else None
             text = f"{synchronous}: the 99th percentile at {what} writers, against {name}"
-            figures.append(Figure(text, ours.waits(other, what), "times", at_most))
+            judged = at_most is not None
+            figures.append(Figure(text, ours.waits(other, what), RATIO, at_most, headline=judged))
     for what in bare.pace:
-        text = f"{synchronous}: notes at {what} writers, against bare sqlite3"
-        figures.append(Figure(text, ours.times(bare, what), "times", floor=1.0))
+        text = f"{synchronous}: notes in a second at {what} writers, against bare sqlite3"
+        figures.append(Figure(text, ours.times(bare, what), RATIO, floor=1.0))
     for team in teams.values():
         text = f"{synchronous}: errors, {team.name}"
         at_most = 0.0 if team is ours else None
-        figures.append(Figure(text, team.errors.total(), "", at_most, exact=True))
+        count = team.errors.total()
+        figures.append(Figure(text, count, "", at_most, exact=True, headline=team is ours))
     return figures
 
 

@@ -2,12 +2,14 @@
 
 import os
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from dsud.engines.base import Rows
 from dsud.engines.sqlite import image
 from dsud.engines.sqlite.paths import uri_of
 
@@ -54,6 +56,49 @@ def test_clone__any_key_is_read_back(template: Path, key: str) -> None:
     clone = template.with_name("clone.sqlite3")
     clone.write_bytes(image.clone(image.read_template(template), key))
     assert query(clone, image.READ_IDENTITY) == [(key,)]
+
+
+SECRET = Rows("note", ["text"], [["a secret of alice's " * 400]])
+
+
+def test_clone__has_nothing_of_the_one_before(template: Path) -> None:
+    data = image.read_template(template)
+    first = image.clone(data, "bob")
+    assert b"secret" in image.clone(data, "alice", rows=[SECRET])
+    assert image.clone(data, "bob") == first
+
+
+def test_clone__after_one_that_failed(template: Path) -> None:
+    data = image.read_template(template)
+    first = image.clone(data, "bob")
+    with pytest.raises(sqlite3.OperationalError, match="no such table: nowhere"):
+        image.clone(data, "alice", rows=[SECRET, Rows("nowhere", ["text"], [["x"]])])
+    assert image.clone(data, "bob") == first
+
+
+def test_clone__of_another_template(template: Path) -> None:
+    other = image.read_template(template)
+    with closing(sqlite3.connect(template)) as connection, connection:
+        connection.execute("CREATE TABLE tag (name TEXT)")
+    data = image.read_template(template)
+    assert b"CREATE TABLE tag" not in image.clone(other, "alice")
+    assert b"CREATE TABLE tag" in image.clone(data, "alice")
+    assert b"CREATE TABLE tag" not in image.clone(other, "alice")
+
+
+def test_clone__in_a_thread_that_ends__closes_what_it_kept(template: Path) -> None:
+    data = image.read_template(template)
+    kept = []
+
+    def make() -> None:
+        image.clone(data, "alice")
+        kept.append(image._presses.of(data).connection)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        kept[0].execute("SELECT 1")
 
 
 def make_a_directory(path: Path) -> None:

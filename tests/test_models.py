@@ -119,9 +119,20 @@ def test_put__makes_a_row_or_changes_it_in_one_statement() -> None:
     assert made.created is not None
 
 
+def test_put__leaves_alone_what_it_must() -> None:
+    assert registry.put("7", unless=State.DELETED, state=State.PENDING)
+    registry.mark_deleted("7")
+    assert not registry.put("7", unless=State.DELETED, state=State.READY)
+    assert registry.state_of("7") == "deleted"
+    assert registry.put("7", state=State.PENDING)
+    assert registry.state_of("7") == "pending"
+
+
 def test_put__where_the_database_has_no_such_statement(monkeypatch) -> None:
     features = connections["default"].features
     monkeypatch.setattr(features, "supports_update_conflicts_with_target", False)
     registry.put("7", state=State.PENDING)
     registry.put("7", state=State.READY)
     assert UserDatabase.objects.get().state == "ready"
+    registry.mark_deleted("7")
+    assert not registry.put("7", unless=State.DELETED, state=State.READY)

@@ -76,6 +76,9 @@ def forget_user_model(*, setting: str, **kwargs: object) -> None:
 setting_changed.connect(forget_user_model, dispatch_uid="dsud.context.forget_user_model")
 
 
+_NOBODY: tuple[None, None] = (None, None)
+
+
 class Activation:
     """One answer to "who is active?": given from the start, or asked for each time."""
 
@@ -85,7 +88,7 @@ class Activation:
         self, *, key: str | None = None, find: Callable[[], str | None] | None = None
     ) -> None:
         self._find = find
-        self._last = _key_and_alias(key)
+        self._last: tuple[str | None, str | None] = _NOBODY if key is None else _key_and_alias(key)
 
     def key(self) -> str | None:
         """Return the key of the active user, or None when nobody is active.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
@@ -10,6 +11,7 @@ from typing import cast
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
+from django.core.signals import setting_changed
 from django.db.models import Model
 from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
@@ -25,6 +27,21 @@ from dsud.exceptions import DSUDError
 logger = logging.getLogger("dsud")
 
 GetResponse = Callable[[HttpRequest], "HttpResponseBase | Awaitable[HttpResponseBase]"]
+
+
+@functools.cache
+def _resolver() -> str | None:
+    """Return the setting, remembered because Django takes long to say that there is none."""
+    return conf.DSUD_USER_RESOLVER
+
+
+def forget_resolver(*, setting: str, **kwargs: object) -> None:
+    """Look anew who is asked for the user of a request after the setting has changed."""
+    if setting == "DSUD_USER_RESOLVER":
+        _resolver.cache_clear()
+
+
+setting_changed.connect(forget_resolver, dispatch_uid="dsud.middleware.forget_resolver")
 
 
 class Answer:
@@ -77,8 +94,11 @@ class UserOfRequest:
 
     def _find(self) -> str | None:
         self._answer = None
+        resolver = _resolver()
+        is_open = switch.is_open(self._request)
         try:
-            user = switch.switched_user(self._request) or self._resolve()
+            user = switch.switched_user(self._request) if is_open else None
+            user = user or self._resolve(resolver)
             pk = getattr(user, "pk", None)
         except SynchronousOnlyOperation as error:
             raise SynchronousOnlyOperation(
@@ -89,16 +109,16 @@ class UserOfRequest:
             return None
         last = self._last
         if last is None or last[0] is not user or last[1] != pk:
-            last = self._last = (user, pk, user_key(cast("Model", user)))
-        self._remember(user, last[2])
+            last = self._last = (user, pk, user_key(user))  # type: ignore[arg-type]
+        if not is_open and resolver is None:
+            self._remember(user, last[2])
         return last[2]
 
     def _remember(self, user: object, key: str) -> None:
-        """Remember the answer for a glance, unless it is a resolver's, or somebody is switched to."""
-        if conf.DSUD_USER_RESOLVER is not None or user is not self._request.__dict__.get("user"):
-            return
-        session = getattr(self._request, "session", None)
-        if switch.is_open(self._request) or (session is not None and session.modified):
+        """Remember the answer for a glance if that can tell whether it still holds."""
+        now = self._request.__dict__
+        session = now.get("session")
+        if user is not now.get("user") or (session is not None and session.modified):
             return
         # Django's own lazy object is set up once, and never again; others may be anything.
         row = user._wrapped if type(user) is SimpleLazyObject else user  # type: ignore[attr-defined]
@@ -114,9 +134,9 @@ class UserOfRequest:
         now = switch.known_user(self._request) or getattr(self._request, "user", None)
         return last[2] if last and last[0] is now else None
 
-    def _resolve(self) -> object:
-        if (path := conf.DSUD_USER_RESOLVER) is not None:
-            return import_string(path)(self._request)
+    def _resolve(self, resolver: str | None) -> object:
+        if resolver is not None:
+            return import_string(resolver)(self._request)
         user = getattr(self._request, "user", None)
         if type(user) is SimpleLazyObject and not hasattr(self._request, "_cached_user"):
             # What `request.auser()` found is kept apart from `request.user` (Django 5.2 to 6.1).
@@ -143,7 +163,8 @@ class DatabaseSwitchMiddleware:
             return self._answer_async(request, activation)
         with Block(activation):
             response = cast("HttpResponseBase", self.get_response(request))
-            audit.record_late_end(request)
+            if audit.LATE in request.__dict__:
+                audit.record_late_end(request)
         return _stream_inside(response, activation)
 
     async def _answer_async(self, request: HttpRequest, activation: Activation) -> HttpResponseBase:

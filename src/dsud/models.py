@@ -186,7 +186,7 @@ def put(user_key: str, *, unless: str | None = None, **values: object) -> bool:
         parameters.append(unless)
     with _uncounted(), connection.cursor() as cursor:
         cursor.execute(sql, parameters)
-        return cursor.rowcount > 0
+        return bool(cursor.rowcount > 0)
 
 
 def _columns() -> list[models.Field[object, object]]:

@@ -83,8 +83,8 @@ def switched_user(request: HttpRequest) -> AbstractBaseUser | None:
 
 
 def is_open(request: HttpRequest) -> bool:
-    """Tell whether the session says that somebody is switched to; they may not be any more."""
-    return _state(request) is not None
+    """Tell whether somebody is switched to, or was until this request; they may not be any more."""
+    return LOST in request.__dict__ or _state(request) is not None
 
 
 def known_user(request: HttpRequest) -> AbstractBaseUser | None:

@@ -6,7 +6,10 @@ from benchmarks.diary.apart.shelves import NUMBERS, fields
 
 
 def _columns(number: int) -> list[tuple[str, models.Field[object, object]]]:
-    found = {**fields(), "above": models.ForeignKey(f"apart.Shelf{number}", models.CASCADE, null=True)}
+    found = {
+        **fields(),
+        "above": models.ForeignKey(f"apart.Shelf{number}", models.CASCADE, null=True),
+    }
     return [("id", models.BigAutoField(primary_key=True)), *found.items()]
 
 

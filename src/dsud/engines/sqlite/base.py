@@ -88,7 +88,6 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.user_key is None:
             super().connect()
             return
-        self.check_settings()
         with self._lease_lock:
             lease = self._take_lease(self.user_key)
             self._work_on(lease)

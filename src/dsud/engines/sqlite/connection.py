@@ -254,18 +254,18 @@ class Handle:
         return self.reusable and not self.authorizer.changed
 
     def _close_cursors(self) -> None:
-        if not self.cursors:
+        alive = [cursor for found in self.cursors if (cursor := found()) is not None]
+        self.cursors.clear()
+        if not alive:
             return
         if not self.lock.acquire(blocking=False):
             self.raw.interrupt()  # Because whoever waits for a row has lost the right to it.
             self.lock.acquire()
         try:
-            for found in self.cursors:
-                if (cursor := found()) is not None:
-                    cursor.close()
+            for cursor in alive:
+                cursor.close()
         finally:
             self.lock.release()
-        self.cursors.clear()
         self.lock = threading.RLock()  # Lest closing these once more waits for the next lease.
 
     def set_read_only(self, *, on: bool) -> None:

@@ -26,7 +26,7 @@ from dsud.engines.sqlite import (
     sequences,
     snapshots,
 )
-from dsud.engines.sqlite.paths import fan_and_name, uri_of, user_directory
+from dsud.engines.sqlite.paths import fan_and_name, uri_of
 from dsud.engines.sqlite.places import Places, path_at
 from dsud.engines.sqlite.reading import looking_into
 from dsud.engines.sqlite.replaying import SQLiteReplayer
@@ -68,7 +68,7 @@ class Engine(Places):
     def database_settings(self, user_key: str) -> dict[str, object]:
         """Return the entries that ``DATABASES`` would need for the user's database."""
         return {
-            "NAME": str(user_directory(self.location, user_key) / "1" / files.DATABASE),
+            "NAME": self._usual_name(user_key),
             "USER_KEY": user_key,
             "OPTIONS": {
                 "timeout": self.options["timeout"],
@@ -77,6 +77,13 @@ class Engine(Places):
                 "isolation_level": None,
             },
         }
+
+    def _usual_name(self, user_key: str) -> str:
+        """Return the first place of a user's file, where it is unless it was deleted and made anew.
+
+        As text, because paths would take as long as all else that uses it.
+        """
+        return f"{self.root}/{fan_and_name(user_key)}/1/{files.DATABASE}"
 
     def pool_key(self, user_key: str) -> Hashable:
         """Return what the pool counts a connection by: its user, and the file if it is staged here."""
@@ -156,8 +163,7 @@ class Engine(Places):
 
     def reading(self, user_key: str) -> AbstractContextManager[ReadingCursor] | None:
         """Return a quick way to read a user's file, unless it is not in its place yet."""
-        # As text, because paths would take as long as the rest; and the first place, as of most.
-        path = f"{self.location}/{fan_and_name(user_key)}/1/{files.DATABASE}"
+        path = self._usual_name(user_key)
         if user_key in self.staged or not os.access(path, os.F_OK):
             return None
         return looking_into(path, user_key, database=self.pool_key(user_key), options=self.options)

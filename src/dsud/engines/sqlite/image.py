@@ -98,9 +98,7 @@ class Press:
 
     def __init__(self, template: bytes) -> None:
         self.template = template
-        self.connection = sqlite3.connect(
-            ":memory:", isolation_level=None, check_same_thread=False
-        )
+        self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         # Closed by whichever thread finds out that the one that made it is gone.
         weakref.finalize(self, self.connection.close)
         # Copied, because what is deserialized serializes without what is not committed.

@@ -57,6 +57,7 @@ def user_directory(location: Path, user_key: str) -> Path:
     return location / fan_and_name(user_key)
 
 
+@functools.lru_cache(maxsize=1024)
 def fan_and_name(user_key: str) -> str:
     """Return the path of the user's directory below the location."""
     name = directory_name(user_key)
