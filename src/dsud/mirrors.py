@@ -23,7 +23,8 @@ from dsud.conf import conf
 from dsud.connections import alias_of, key_of_alias, uncounted
 from dsud.context import Activation, Block, user_key
 from dsud.engines import engine
-from dsud.engines.base import Rows, writing_copies
+from dsud.engines.hooks import writing_copies
+from dsud.engines.staged import Rows
 from dsud.exceptions import UserDatabaseError
 from dsud.router import DECISIVE, is_mirrored, refuse_copy
 

@@ -16,7 +16,7 @@ from django.db.models import Field, Model
 from dsud.conf import conf
 from dsud.connections import alias_of, key_of_alias
 from dsud.context import active_alias, active_key, current_activation, stand_in, user_key
-from dsud.engines.base import may_write_copies
+from dsud.engines.hooks import may_write_copies
 from dsud.exceptions import UserDatabaseReadOnly, WrongUser
 from dsud.renames import current_label, installed, renamed
 

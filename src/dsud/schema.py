@@ -23,7 +23,7 @@ from django.db.models import Model
 from dsud.conf import conf
 from dsud.connections import alias_of, temporary, uncounted
 from dsud.context import Activation, Block, TemporaryActivation
-from dsud.engines.base import writing_copies
+from dsud.engines.hooks import writing_copies
 from dsud.exceptions import DSUDError
 from dsud.router import (
     DECISIVE,

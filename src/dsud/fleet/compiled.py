@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from dsud.connections import alias_of
 from dsud.engines import engine
-from dsud.engines.base import ReadingCursor
+from dsud.engines.abilities import ReadingCursor
 from dsud.exceptions import DSUDError
 from dsud.fleet.outcomes import ReadOnly
 from dsud.stamps import JUDGED_FOR, STAMP, VALUES, Stamp

@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dsud.conf import EngineSettings
-from dsud.engines.base import ReadingCursor, Rows
+from dsud.engines.abilities import ReadingCursor
 from dsud.engines.ranges import KeyRange
 from dsud.engines.scratch import in_tests
 from dsud.engines.sqlite import (
@@ -32,6 +32,7 @@ from dsud.engines.sqlite.reading import looking_into
 from dsud.engines.sqlite.replaying import SQLiteReplayer
 from dsud.engines.sqlite.staged import StagedFile, StagedInMemory
 from dsud.engines.sqlite.templates import Templates
+from dsud.engines.staged import Rows
 from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist
 from dsud.pool import pool
 from dsud.slots import Fileless

@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 from django.db.transaction import TransactionManagementError, atomic
 
-from dsud.engines.base import writing_copies
+from dsud.engines.hooks import writing_copies
 from dsud.engines.replaying import DatabaseState, Parameters, Replayer, Run
 from dsud.engines.sqlite import image
 
