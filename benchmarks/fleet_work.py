@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import multiprocessing
 import resource
 import sqlite3
 import sys
@@ -18,6 +19,9 @@ from django.db import connection
 from django.db.models import Count, Sum
 
 ROWS = 20
+
+#: Who asks, in turn: a bare loop, bare loops in as many processes as ours, ours by default, ours alone.
+NAMES = ("bare", "crew", "shared", "alone")
 
 
 def main() -> None:
@@ -54,20 +58,34 @@ def asked(rounds: int) -> dict[str, list[float]]:
     from benchmarks.fleet_site.models import Entry
     from dsud import fleet
     from dsud.engines import engine
+    from dsud.fleet.workers import cores
 
     keys = list(fleet.keys())
     paths = [f"file:{engine().path_of(key)}?mode=ro" for key in keys]  # type: ignore[attr-defined]
-    found: dict[str, list[float]] = {name: [] for name in ("bare", "shared", "alone", "cpu")}
+    found: dict[str, list[float]] = {name: [] for name in NAMES}
+    processor: dict[str, list[float]] = {name: [] for name in NAMES}
 
-    def bare() -> tuple[int, int]:
+    def bare(some: slice = slice(None)) -> tuple[int, int]:
         rows, total = 0, 0
-        for path in paths:
+        for path in paths[some]:
             with closing(sqlite3.connect(path, uri=True)) as raw:
                 more, amount = raw.execute(
                     "SELECT COUNT(*), SUM(amount) FROM fleet_site_entry"
                 ).fetchone()
             rows, total = rows + more, total + amount
         return rows, total
+
+    def crew() -> None:
+        """Have as many processes as ours share the bare loop, with nothing but their start-up around it."""
+        count = cores()
+        forked = [
+            multiprocessing.get_context("fork").Process(target=bare, args=[slice(n, None, count)])
+            for n in range(count)
+        ]
+        for process in forked:
+            process.start()
+        for process in forked:
+            process.join()
 
     def ours(workers: int | None) -> tuple[object, object]:
         result = fleet.aggregate(
@@ -84,15 +102,15 @@ def asked(rounds: int) -> dict[str, list[float]]:
     for _ in range(rounds):
         for name, ask in (
             ("bare", bare),
+            ("crew", crew),
             ("shared", lambda: ours(None)),
             ("alone", lambda: ours(1)),
         ):
             seconds, cpu = timed(ask)
             found[name].append(seconds)
-            found["cpu"].append(cpu)
-    bare_cpu, alone_cpu = found["cpu"][::3], found["cpu"][2::3]
-    found["cpu"] = [mine / its for mine, its in zip(alone_cpu, bare_cpu, strict=True)]
-    return found
+            processor[name].append(cpu)
+    mine, its = processor["alone"], processor["bare"]
+    return {**found, "cpu": [one / other for one, other in zip(mine, its, strict=True)]}
 
 
 def timed(ask: Callable[[], object]) -> tuple[float, float]:

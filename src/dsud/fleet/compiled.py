@@ -150,10 +150,11 @@ def _refuse_unless_of(queryset: object, key: str) -> None:
 def _knows_no_zone(aggregate: Aggregate) -> bool:
     """Tell for certain that the statement of an aggregate is the same in each time zone."""
     sources: Iterable[Any] = aggregate.get_source_expressions()
-    return all(
-        each is None or isinstance(each, Star) or (type(each) is F and LOOKUP_SEP not in each.name)
-        for each in sources
-    )
+    return all(each is None or isinstance(each, Star) or _is_field(each) for each in sources)
+
+
+def _is_field(expression: Any) -> bool:  # noqa: ANN401, because stubs lack the name of F
+    return type(expression) is F and LOOKUP_SEP not in expression.name
 
 
 def _name_of(queryset: AnyQuerySet, key: str, *, zoned: bool) -> Name | None:
