@@ -153,8 +153,8 @@ def _knows_no_zone(aggregate: Aggregate) -> bool:
     return all(each is None or isinstance(each, Star) or _is_field(each) for each in sources)
 
 
-def _is_field(expression: Any) -> bool:  # noqa: ANN401, because stubs lack the name of F
-    return type(expression) is F and LOOKUP_SEP not in expression.name
+def _is_field(expression: object) -> bool:
+    return type(expression) is F and LOOKUP_SEP not in expression.name  # type: ignore[attr-defined]
 
 
 def _name_of(queryset: AnyQuerySet, key: str, *, zoned: bool) -> Name | None:
