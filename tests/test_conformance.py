@@ -10,11 +10,14 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.db import transaction
+from django.db.models import Count
 
-from dsud import use_user
-from dsud.engines import engine
+from dsud import fleet, use_user
+from dsud.engines import build, engine
+from dsud.engines.abilities import DISTINCT_KEYS
+from dsud.engines.base import BaseEngine
 from dsud.engines.sqlite import files
-from dsud.exceptions import UserDatabaseDoesNotExist
+from dsud.exceptions import FleetFailed, NotSupportedByEngine, UserDatabaseDoesNotExist
 from dsud.testing import conformance
 from tests.documents import DOCS, blocks_of
 from tests.notes.models import Note
@@ -248,3 +251,58 @@ def test_flat_engine__is_the_one_of_the_documentation(name: str) -> None:
     (block,) = [block for block in blocks_of(page) if block.file == f"flat_engine/{name}"]
 
     assert block.text.partition("\n")[2] == (ROOT / "tests/flat_engine" / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("ask", "feature"),
+    [
+        (lambda flat: flat.read_only(None), "refuse changes to a user's database"),
+        (lambda flat: flat.stage_copy("1"), "copy a user's database aside"),
+        (lambda flat: flat.take_snapshot("1", "1"), "take snapshots"),
+        (lambda flat: flat.restore_snapshot("1", "1"), "take snapshots"),
+        (lambda flat: flat.stage_from("1", None, prepare=None), "take over SQLite files"),
+        (lambda flat: flat.attachable("1"), "attach a user's database"),
+        (lambda flat: flat.key_number(None), DISTINCT_KEYS),
+        (lambda flat: flat.begin_keys(None, None), DISTINCT_KEYS),
+        (lambda flat: BaseEngine.files_directory(flat, "1"), "keep files beside a user's database"),
+    ],
+)
+def test_abilities__that_an_engine_lacks(tmp_path, ask, feature: str) -> None:
+    flat = build("default", {"default": {"ENGINE": "tests.flat_engine", "LOCATION": tmp_path}})
+
+    with pytest.raises(NotSupportedByEngine) as caught:
+        ask(flat)
+    assert str(caught.value) == (
+        f"The engine of USER_DATABASES['default'] cannot {feature}."
+        " Do without, or choose another engine."
+    )
+    assert (caught.value.alias, caught.value.feature) == ("default", feature)
+
+
+def test_abilities__that_can_be_done_without(tmp_path) -> None:
+    flat = build("default", {"default": {"ENGINE": "tests.flat_engine", "LOCATION": tmp_path}})
+
+    assert flat.reading("1") is flat.last_written("1") is flat.replayer() is None
+    assert list(flat.snapshots("1")) == []
+    assert not flat.has_stamp("1", "9" * 32)
+    flags = flat.supports_snapshots, flat.supports_distinct_keys, flat.attaches
+    assert flags == (False, False, False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_flat_engine__is_asked_by_no_fleet_that_must_not_write(
+    tmp_path, settings, django_user_model
+) -> None:
+    settings.USER_DATABASES = {
+        "default": {"ENGINE": "tests.flat_engine", "LOCATION": tmp_path / "flat"}
+    }
+    key = str(django_user_model.objects.create_user("alice").pk)
+    for ask in (
+        lambda: fleet.for_each(len, [key], read_only=True, workers=1).raise_failures(),
+        lambda: fleet.aggregate(lambda key: Note.objects.all(), [key], workers=1, n=Count("pk")),
+        lambda: list(fleet.query(lambda key: Note.objects.all(), [key], workers=1)),
+    ):
+        with pytest.raises(FleetFailed) as caught:
+            ask()
+        assert isinstance(caught.value.failures[key], NotSupportedByEngine)
+    assert [each.error for each in fleet.for_each(len, [key], workers=1)] == [None]
