@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dsud.engines.base import Rows
+from dsud.engines.staged import Rows
 from dsud.engines.sqlite import image
 from dsud.engines.sqlite.paths import uri_of
 

@@ -17,7 +17,7 @@ from django.test import RequestFactory
 from dsud import engines, mirrors, provisioning
 from dsud.connections import alias_of
 from dsud.context import use_user
-from dsud.engines.base import writing_copies
+from dsud.engines.hooks import writing_copies
 from dsud.exceptions import UserDatabaseReadOnly, UserDatabaseUnavailable, WrongUser
 from dsud.models import UserDatabase
 from tests.archive.models import Folder, Opinion

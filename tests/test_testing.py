@@ -35,7 +35,7 @@ from dsud import current_user_id, fleet, testing, use_user
 from dsud.connections import alias_of, release
 from dsud.context import active_alias, user_key
 from dsud.engines import engine
-from dsud.engines.base import BaseEngine
+from dsud.engines.hooks import Hooks
 from dsud.engines.scratch import in_tests, scratch
 from dsud.exceptions import InvalidEngine, NoActiveUser
 from dsud.models import UserDatabase
@@ -866,7 +866,7 @@ def test_assert_isolated__finds_out() -> None:
                 mock.patch("dsud.router._database_for", to_one),
                 mock.patch("dsud.guards.refuse_unless_active"),
                 mock.patch("dsud.guards._refuse_query"),
-                mock.patch.object(BaseEngine, "before_cursor_use", None),
+                mock.patch.object(Hooks, "before_cursor_use", None),
                 self.assertRaisesMessage(AssertionError, "Another user finds the rows"),
             ):
                 testing.assert_isolated(Note)

@@ -20,7 +20,7 @@ from dsud import (
     transactions,
 )
 from dsud.connections import key_of_alias, resolve_aliases_on_demand
-from dsud.engines.base import ask_before_cursors, keep_copies_in, provide_missing_with
+from dsud.engines.hooks import ask_before_cursors, keep_copies_in, provide_missing_with
 from dsud.engines.scratch import scratch
 
 

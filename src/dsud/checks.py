@@ -22,7 +22,7 @@ from dsud import switch
 from dsud.conf import FIRST_USE, SIGN_UP, conf
 from dsud.connections import ALIAS_PREFIX
 from dsud.engines import engine
-from dsud.engines.base import DISTINCT_KEYS
+from dsud.engines.abilities import DISTINCT_KEYS
 from dsud.engines.sqlite.checks import may_lose_commits
 from dsud.exceptions import InvalidEngine
 from dsud.key_ranges import has_wide_keys

@@ -13,7 +13,7 @@ from django.db.models.sql import DeleteQuery, InsertQuery, Query, UpdateQuery
 
 from dsud.connections import key_of_alias
 from dsud.context import user_key
-from dsud.engines.base import may_write_copies
+from dsud.engines.hooks import may_write_copies
 from dsud.exceptions import UserDatabaseReadOnly, WrongUser
 from dsud.router import is_mirrored
 

@@ -17,7 +17,7 @@ from dsud.conf import conf
 from dsud.connections import alias_of, uncounted
 from dsud.context import Activation, Block
 from dsud.engines import engine
-from dsud.engines.base import DISTINCT_KEYS
+from dsud.engines.abilities import DISTINCT_KEYS
 from dsud.engines.ranges import LAST_NUMBER, KeyRange, number_of
 from dsud.exceptions import KeyRangesExhausted, NotSupportedByEngine
 from dsud.models import UserDatabaseNumber

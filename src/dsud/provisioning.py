@@ -20,7 +20,7 @@ from dsud.conf import FIRST_USE, conf
 from dsud.connections import alias_of, uncounted
 from dsud.context import user_key
 from dsud.engines import engine
-from dsud.engines.base import Staged
+from dsud.engines.staged import Staged
 from dsud.exceptions import (
     UserDatabaseAlreadyExists,
     UserDatabaseDoesNotExist,

@@ -16,7 +16,7 @@ from django.db.models import Field, Model
 from dsud.conf import conf
 from dsud.connections import alias_of, key_of_alias
 from dsud.context import active_alias, active_key, current_activation, stand_in, user_key
-from dsud.engines.base import may_write_copies
+from dsud.engines.hooks import may_write_copies
 from dsud.exceptions import UserDatabaseReadOnly, WrongUser
 from dsud.renames import current_label, installed, renamed
 
@@ -125,6 +125,11 @@ def is_mirrored(model: type[Model] | Model) -> bool:
     meta = model._meta
     concrete = meta.concrete_model._meta if meta.proxy and meta.concrete_model else meta
     return _is_mirrored_label(concrete.label_lower) and not is_user_model(model)
+
+
+def has_copies(model: type[Model]) -> bool:
+    """Tell whether user databases have a table of a model's copies, which dsud fills and empties."""
+    return not model._meta.proxy and model._meta.managed and is_mirrored(model)
 
 
 @functools.cache

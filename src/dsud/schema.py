@@ -23,11 +23,12 @@ from django.db.models import Model
 from dsud.conf import conf
 from dsud.connections import alias_of, temporary, uncounted
 from dsud.context import Activation, Block, TemporaryActivation
-from dsud.engines.base import writing_copies
+from dsud.engines.hooks import writing_copies
 from dsud.exceptions import DSUDError
 from dsud.router import (
     DECISIVE,
     TEMPLATE_ALIAS,
+    has_copies,
     has_user_models,
     is_mirrored,
     is_user_model,
@@ -128,9 +129,8 @@ def migrate_template(settings: dict[str, object]) -> None:
         call_command(
             "migrate", database=TEMPLATE_ALIAS, run_syncdb=True, interactive=False, verbosity=0
         )
-        for model in filter(is_mirrored, models_here()):
-            if not model._meta.proxy and model._meta.managed:
-                model._base_manager.using(TEMPLATE_ALIAS)._raw_delete(TEMPLATE_ALIAS)
+        for model in filter(has_copies, models_here()):
+            model._base_manager.using(TEMPLATE_ALIAS)._raw_delete(TEMPLATE_ALIAS)
         _drop_shared_tables(connection)
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from django.core.checks import Error
 
-from dsud.engines.base import BaseEngine, Staged
+from dsud.engines.base import BaseEngine
+from dsud.engines.staged import Staged
 from dsud.exceptions import (
     InvalidUserKey,
     UserDatabaseAlreadyExists,

@@ -6,7 +6,7 @@ from pathlib import Path
 from django.db.backends.sqlite3 import base
 
 from dsud import engines
-from dsud.engines.base import BaseEngine
+from dsud.engines.hooks import Hooks
 from dsud.engines.sqlite.schema import DatabaseSchemaEditor
 from dsud.exceptions import UserDatabaseUnavailable
 from dsud.leases import Force
@@ -43,8 +43,8 @@ class Cursor(base.SQLiteCursorWrapper):
     user_key = None
 
     def ask(self):
-        if self.user_key is not None and BaseEngine.before_cursor_use is not None:
-            BaseEngine.before_cursor_use(self.user_key)
+        if self.user_key is not None and Hooks.before_cursor_use is not None:
+            Hooks.before_cursor_use(self.user_key)
 
     def execute(self, *args):
         self.ask()
@@ -129,8 +129,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.closed_in_transaction = self.needs_rollback = True
 
     def _cursor(self, name=None):
-        if self.user_key is not None and BaseEngine.before_cursor is not None:
-            BaseEngine.before_cursor(self)
+        if self.user_key is not None and Hooks.before_cursor is not None:
+            Hooks.before_cursor(self)
         return super()._cursor(name)
 
     def create_cursor(self, name=None):

@@ -19,7 +19,7 @@ from dsud import engines, transactions
 from dsud.connections import release
 from dsud.context import stand_in
 from dsud.engines import engine
-from dsud.engines.base import BaseEngine
+from dsud.engines.hooks import Hooks
 from dsud.engines.scratch import scratch
 from dsud.leases import Force
 from dsud.models import UserDatabase
@@ -192,7 +192,7 @@ _before_cursor_in_production: Callable[[BaseDatabaseWrapper], None] | None = Non
 
 def install() -> None:
     """Prepare this process and thread for tests, once Django's test environment is set up."""
-    global _before_cursor_in_production  # noqa: PLW0603, because BaseEngine has one for the process
+    global _before_cursor_in_production  # noqa: PLW0603, because Hooks has one for the process
     stand_in.set(ambient)
     if _replaced:
         return
@@ -200,8 +200,8 @@ def install() -> None:
         original = vars(owner)[name]
         _replaced.append((owner, name, original))
         setattr(owner, name, make(original))
-    _before_cursor_in_production = BaseEngine.before_cursor
-    BaseEngine.before_cursor = staticmethod(before_cursor)
+    _before_cursor_in_production = Hooks.before_cursor
+    Hooks.before_cursor = staticmethod(before_cursor)
     settings.TEST_NON_SERIALIZED_APPS = [*settings.TEST_NON_SERIALIZED_APPS, "dsud"]
     post_save.connect(notice_created, sender=get_user_model(), dispatch_uid="dsud.testing")
     post_delete.connect(notice_deleted, sender=get_user_model(), dispatch_uid="dsud.testing")
@@ -215,7 +215,7 @@ def uninstall() -> None:
     while _replaced:
         owner, name, original = _replaced.pop()
         setattr(owner, name, original)
-    BaseEngine.before_cursor = _before_cursor_in_production and staticmethod(
+    Hooks.before_cursor = _before_cursor_in_production and staticmethod(
         _before_cursor_in_production
     )
     settings.TEST_NON_SERIALIZED_APPS = settings.TEST_NON_SERIALIZED_APPS[:-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from dsud.engines.base import BaseEngine, may_write_copies
+from dsud.engines.hooks import Hooks, may_write_copies
 
 # SQLITE_DBCONFIG_DEFENSIVE, which Python names since 3.12 (https://www.sqlite.org/c3ref/c_dbconfig_defensive.html).
 _DEFENSIVE = 1010
@@ -85,7 +85,7 @@ class Authorizer:
 
 def _is_copied(table: str) -> bool:
     """Tell whether a table holds copies of shared rows that may not be written now."""
-    tables = BaseEngine.copied_tables
+    tables = Hooks.copied_tables
     return tables is not None and table in tables() and not may_write_copies.get()
 
 

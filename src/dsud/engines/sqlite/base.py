@@ -17,7 +17,7 @@ from django.utils.asyncio import async_unsafe
 from django.utils.functional import cached_property
 
 from dsud import engines
-from dsud.engines.base import BaseEngine
+from dsud.engines.hooks import Hooks
 from dsud.engines.sqlite.connection import Handle, unavailable
 from dsud.engines.sqlite.schema import DatabaseSchemaEditor
 from dsud.exceptions import UserDatabaseUnavailable
@@ -165,8 +165,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     # What Django asks of a raw connection
 
     def _cursor(self, name: str | None = None) -> CursorWrapper:
-        if self.user_key is not None and BaseEngine.before_cursor is not None:
-            BaseEngine.before_cursor(self)
+        if self.user_key is not None and Hooks.before_cursor is not None:
+            Hooks.before_cursor(self)
         return super()._cursor(name)  # type: ignore[misc, no-any-return]
 
     def create_cursor(self, name: str | None = None) -> sqlite3.Cursor:

@@ -12,7 +12,7 @@ from typing import Self
 
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
-from dsud.engines.base import BaseEngine
+from dsud.engines.hooks import Hooks
 from dsud.engines.sqlite.authorizer import Authorizer, restrict
 from dsud.engines.sqlite.image import APPLICATION_ID, READ_IDENTITY
 from dsud.exceptions import UserDatabaseUnavailable
@@ -110,8 +110,8 @@ class Cursor(SQLiteCursorWrapper):
 
     def _turn(self) -> threading.RLock:
         """Return the lock to work under; raise when another user is active by now."""
-        if BaseEngine.before_cursor_use is not None:
-            BaseEngine.before_cursor_use(self.user_key)
+        if Hooks.before_cursor_use is not None:
+            Hooks.before_cursor_use(self.user_key)
         return self.lock
 
     def execute(  # type: ignore[override]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager
@@ -13,7 +12,7 @@ from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 from dsud.conf import EngineSettings
-from dsud.engines.base import ReadingCursor, Rows
+from dsud.engines.abilities import ReadingCursor
 from dsud.engines.ranges import KeyRange
 from dsud.engines.scratch import in_tests
 from dsud.engines.sqlite import (
@@ -28,10 +27,11 @@ from dsud.engines.sqlite import (
 )
 from dsud.engines.sqlite.paths import fan_and_name, uri_of
 from dsud.engines.sqlite.places import Places, path_at
-from dsud.engines.sqlite.reading import looking_into
+from dsud.engines.sqlite.reading import Looking
 from dsud.engines.sqlite.replaying import SQLiteReplayer
 from dsud.engines.sqlite.staged import StagedFile, StagedInMemory
 from dsud.engines.sqlite.templates import Templates
+from dsud.engines.staged import Rows
 from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist
 from dsud.pool import pool
 from dsud.slots import Fileless
@@ -163,10 +163,12 @@ class Engine(Places):
 
     def reading(self, user_key: str) -> AbstractContextManager[ReadingCursor] | None:
         """Return a quick way to read a user's file, unless it is not in its place yet."""
-        path = self._usual_name(user_key)
-        if user_key in self.staged or not os.access(path, os.F_OK):
+        if user_key in self.staged:
             return None
-        return looking_into(path, user_key, database=self.pool_key(user_key), options=self.options)
+        # As text, because paths would take as long as the rest; and the first place, as of most.
+        # Whoever has another one is found by Django's connection, after this has failed.
+        path = f"{self._quoted_root}/{fan_and_name(user_key)}/1/{files.DATABASE}"
+        return Looking(f"file:{path}?mode=ro", user_key, (self.root, user_key), self.options)
 
     def files_directory(self, user_key: str) -> Path:
         """Return the directory of the user's own files, beside the database."""

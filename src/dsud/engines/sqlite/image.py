@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from dsud.engines.base import Rows
 from dsud.engines.ranges import KeyRange
 from dsud.engines.sqlite import sequences
 from dsud.engines.sqlite.paths import uri_of
+from dsud.engines.staged import Rows
 
 #: "DSUD", by which a file is known as a user database (PRAGMA application_id).
 APPLICATION_ID = 0x44535544

@@ -13,12 +13,13 @@ from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from dsud.engines.base import Rows, writing_copies
+from dsud.engines.hooks import writing_copies
 from dsud.engines.sqlite import sequences
 from dsud.engines.sqlite.authorizer import Authorizer, restrict
 from dsud.engines.sqlite.connection import Handle
 from dsud.engines.sqlite.image import WRITE_IDENTITY, insert
 from dsud.engines.sqlite.staged import StagedInMemory
+from dsud.engines.staged import Rows
 
 if TYPE_CHECKING:
     from dsud.engines.sqlite.base import DatabaseWrapper

@@ -15,7 +15,7 @@ from django.utils.timezone import make_naive
 from dsud.conf import EngineSettings
 from dsud.engines.base import BaseEngine
 from dsud.engines.sqlite import connection, files, snapshots
-from dsud.engines.sqlite.paths import uri_of, user_directory
+from dsud.engines.sqlite.paths import quoted, uri_of, user_directory
 from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
 from dsud.exceptions import UserDatabaseDoesNotExist, UserDatabaseUnavailable
 from dsud.pool import pool
@@ -32,6 +32,7 @@ class Places(BaseEngine):
         self.location = location
         #: As text, because the pool looks things up by it, and a Path takes ten times as long.
         self.root = str(location)
+        self._quoted_root = quoted(location)
         self._staged = StagedHere()
 
     @property

@@ -12,7 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 from django.db.transaction import TransactionManagementError, atomic
 
-from dsud.engines.base import writing_copies
+from dsud.engines.hooks import writing_copies
 from dsud.engines.replaying import DatabaseState, Parameters, Replayer, Run
 from dsud.engines.sqlite import image
 
@@ -57,6 +57,15 @@ _OF_THE_SCHEMA = re.compile(
 
 #: The conversion is a method of Django's cursor (since 1.4) that asks nothing of it.
 _NO_CURSOR = cast("SQLiteCursorWrapper", None)
+
+
+def compiled(sql: str, params: Parameters | None) -> tuple[str, Parameters]:
+    """Do to a statement what Django's cursor would do to it each time."""
+    if params is None:
+        return sql, ()
+    names = list(params) if isinstance(params, Mapping) else None
+    converted = SQLiteCursorWrapper.convert_query(_NO_CURSOR, sql, param_names=names)
+    return converted, params if isinstance(params, Mapping) else tuple(params)
 
 
 def beginning(sql: str) -> str:
@@ -136,11 +145,7 @@ class SQLiteReplayer(Replayer):
 
     def compiled(self, sql: str, params: Parameters | None) -> tuple[str, Parameters]:
         """Do to a statement what Django's cursor would do to it each time."""
-        if params is None:
-            return sql, ()
-        names = list(params) if isinstance(params, Mapping) else None
-        converted = SQLiteCursorWrapper.convert_query(_NO_CURSOR, sql, param_names=names)
-        return converted, params if isinstance(params, Mapping) else tuple(params)
+        return compiled(sql, params)
 
     def runner(self, connection: BaseDatabaseWrapper) -> Run:
         """Return what runs statements without a cursor of Django's."""

@@ -11,7 +11,7 @@ from django.db import models, router
 from django.db.backends.sqlite3.schema import DatabaseSchemaEditor as SQLiteSchemaEditor
 from django.db.backends.utils import strip_quotes
 
-from dsud.engines.base import writing_copies
+from dsud.engines.hooks import writing_copies
 from dsud.engines.sqlite.image import stamp
 from dsud.engines.sqlite.sequences import FORGET, HAND_ON
 

@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dsud.engines.base import Rows, Staged
 from dsud.engines.ranges import KeyRange
 from dsud.engines.sqlite import files
 from dsud.engines.sqlite.paths import user_directory
+from dsud.engines.staged import Rows, Staged
 from dsud.exceptions import NotSupportedByEngine
 
 if TYPE_CHECKING:

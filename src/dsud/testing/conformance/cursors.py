@@ -16,7 +16,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 from django.test import override_settings
 
-from dsud.engines.base import BaseEngine
+from dsud.engines.hooks import Hooks
 from dsud.exceptions import DSUDError, WrongUser
 from dsud.testing.conformance import schema
 from dsud.testing.conformance.acting import (
@@ -64,7 +64,7 @@ class HookTests(EngineSuite):
             asked.append(subject)
             raise Refused
 
-        with patch.object(BaseEngine, hook, staticmethod(refuse)):
+        with patch.object(Hooks, hook, staticmethod(refuse)):
             yield asked
 
     def test_cursor_is_asked_for(self) -> None:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 from django.db import Error, transaction
 
 from dsud.engines import engine
-from dsud.engines.base import BaseEngine
+from dsud.engines.hooks import Hooks
 from dsud.exceptions import (
     DSUDError,
     UserDatabaseDoesNotExist,
@@ -58,7 +58,7 @@ class PlaceTests(EngineSuite):
 
     def test_missing_database_is_an_error(self) -> None:
         """Reaching for a database that does not exist raises, and makes no empty one."""
-        with patch.object(BaseEngine, "when_missing", None):
+        with patch.object(Hooks, "when_missing", None):
             with self.assertRaises(UserDatabaseDoesNotExist):
                 read("1")
             with self.assertRaises(UserDatabaseDoesNotExist):
@@ -77,7 +77,7 @@ class PlaceTests(EngineSuite):
                 engine().stage(user_key, schema.FIRST).publish()
 
         prepare()
-        with patch.object(BaseEngine, "when_missing", staticmethod(provide)):
+        with patch.object(Hooks, "when_missing", staticmethod(provide)):
             write("1", "mine")
 
         self.assertEqual(asked, ["1"])
@@ -90,7 +90,7 @@ class PlaceTests(EngineSuite):
             raise UserDatabaseUnavailable(user_key, "Its disk is away.")
 
         with (
-            patch.object(BaseEngine, "when_missing", staticmethod(refuse)),
+            patch.object(Hooks, "when_missing", staticmethod(refuse)),
             self.assertRaisesMessage(UserDatabaseUnavailable, "Its disk is away."),
         ):
             read("1")
@@ -99,7 +99,7 @@ class PlaceTests(EngineSuite):
     def test_when_missing_that_makes_nothing_is_an_error(self) -> None:
         """When ``when_missing`` makes nothing, the database is missing still."""
         with (
-            patch.object(BaseEngine, "when_missing", staticmethod(lambda user_key: None)),
+            patch.object(Hooks, "when_missing", staticmethod(lambda user_key: None)),
             self.assertRaises(UserDatabaseDoesNotExist),
         ):
             read("1")

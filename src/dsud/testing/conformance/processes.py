@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import TypeAlias, cast
 
-from dsud.engines.base import BaseEngine
+from dsud.engines.hooks import Hooks
 from dsud.testing.conformance.acting import LONG, refuse_to_make
 
 #: Databases of the other process: only users' ones, because ``default`` would be the site's own.
@@ -92,7 +92,7 @@ class OtherProcess:
 
 def serve(pipe: Connection) -> None:
     """Run what arrives and answer, until the other end is closed."""
-    BaseEngine.when_missing = staticmethod(refuse_to_make)
+    Hooks.when_missing = staticmethod(refuse_to_make)
     while True:
         try:
             errand, arguments, options = cast("Errand", pipe.recv())

@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from dsud.engines import engine
-from dsud.engines.base import Rows
+from dsud.engines.staged import Rows
 from dsud.exceptions import (
     DSUDError,
     UserDatabaseAlreadyExists,

@@ -15,8 +15,10 @@ from django.test import TransactionTestCase, override_settings
 from dsud import engines
 from dsud.conf import EngineSettings
 from dsud.engines import engine
-from dsud.engines.base import BaseEngine, Staged
+from dsud.engines.base import BaseEngine
+from dsud.engines.hooks import Hooks
 from dsud.engines.scratch import scratch
+from dsud.engines.staged import Staged
 from dsud.testing.conformance import schema
 from dsud.testing.conformance.acting import part, prepare, refuse_to_make
 from dsud.testing.conformance.processes import OtherProcess
@@ -56,7 +58,7 @@ class EngineSuite(TransactionTestCase):
             "DATABASE_ROUTERS": ["dsud.router.UserSpecificDatabaseRouter"],
         }
         self.enterContext(override_settings(**self.settings_in_force))
-        self.enterContext(patch.object(BaseEngine, "when_missing", staticmethod(refuse_to_make)))
+        self.enterContext(patch.object(Hooks, "when_missing", staticmethod(refuse_to_make)))
         self.addCleanup(part)
         engine().initialize()
 
