@@ -638,7 +638,7 @@ assert not list(engine().location.glob("*/*/new-*"))
 with use_user(2):
     assert not Task.objects.exists()
 from dsud.engines.sqlite import files
-with mock.patch.object(files, "write_durably", side_effect=OSError(28, "No space left on device")):
+with mock.patch.object(files, "write_for_now", side_effect=OSError(28, "No space left on device")):
     message, code = refused("--user", "1")
 assert message.endswith(
     "  1: The rows of user '1' were not moved: [Errno 28] No space left on device."

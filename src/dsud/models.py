@@ -136,15 +136,38 @@ def rows(user_key: str) -> models.QuerySet[UserDatabase]:
 
 
 def state_of(user_key: str) -> str | None:
-    """Return the state that is registered for a user's database."""
-    with _uncounted():
-        return rows(user_key).values_list("state", flat=True).first()
+    """Return the state that is registered for a user's database; written out as ``put`` is."""
+    with _uncounted(), connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute(
+            f"SELECT state FROM {UserDatabase._meta.db_table} WHERE user_key = %s",  # noqa: S608
+            [user_key],
+        )
+        found = cursor.fetchone()
+    return None if found is None else str(found[0])
 
 
 def any_ready() -> bool:
     """Tell whether any database is registered as ready."""
     ready = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(state=UserDatabase.State.READY)
     return ready.exists()
+
+
+def hold_off_writers() -> None:
+    """Keep others from writing to ``default`` until the open transaction ends.
+
+    For databases where only a write does so, and others lock what is read: it writes nothing.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor == "sqlite":
+        with _uncounted(), connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {UserDatabase._meta.db_table} WHERE 1 = 0")  # noqa: S608
+
+
+def ready_among(keys: Collection[str]) -> set[str]:
+    """Return those of some keys whose database is registered as ready."""
+    ready = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(state=UserDatabase.State.READY)
+    with _uncounted():
+        return set(ready.filter(user_key__in=keys).values_list("user_key", flat=True))
 
 
 def ready_keys() -> list[str]:
@@ -167,24 +190,22 @@ def write(user_key: str, *, unless: str | None = None, **values: object) -> bool
         return created or found.update(**values) > 0  # Another process may have made it meanwhile.
 
 
-def put(user_key: str, **values: object) -> None:
-    """Change a user's row, or make it, whatever it says: in one statement where that can be.
+def put(user_key: str, *, unless: str | None = None, **values: object) -> bool:
+    """Do what ``write`` does, in one statement where that can be.
 
     Written out, because a sign-up waits for it, and the ORM takes several times as long.
     """
     connection = connections[DEFAULT_DB_ALIAS]
     if not connection.features.supports_update_conflicts_with_target:
-        write(user_key, unless=None, **values)
-        return
+        return write(user_key, unless=unless, **values)
     row = {**_at_first(), "user_key": user_key, **values}
+    parameters = [
+        value if isinstance(value := row[name], str) else prepare(value, connection)
+        for name, prepare in _fields()
+    ]
     with _uncounted(), connection.cursor() as cursor:
-        cursor.execute(
-            _insert_or_update(tuple(values)),
-            [
-                value if isinstance(value := row[name], str) else prepare(value, connection)
-                for name, prepare in _fields()
-            ],
-        )
+        cursor.execute(_insert_or_update(tuple(values)), [*parameters, unless or ""])
+        return bool(cursor.rowcount)
 
 
 def _columns() -> list[models.Field[object, object]]:
@@ -215,6 +236,7 @@ def _insert_or_update(changed: tuple[str, ...]) -> str:
         f" VALUES ({', '.join('%s' for _ in _columns())})"
         f" ON CONFLICT (user_key) DO UPDATE SET"
         f" {', '.join(f'{name} = excluded.{name}' for name in changed)}"
+        f" WHERE {UserDatabase._meta.db_table}.state <> %s"
     )
 
 

@@ -187,10 +187,15 @@ def _disk_errors_typed(key: str) -> Iterator[None]:
         ) from error
 
 
-def announce(key: str) -> None:
+def announce(key: str, *, current: bool = True) -> None:
     """Register a published database; without its lock, for which holders of ``default`` may wait."""
-    if not register(key, current=True):
-        retire(key, unless_expected=True)  # Its user was deleted while it was made.
+    tell(key, is_registered=register(key, current=current))
+
+
+def tell(key: str, *, is_registered: bool) -> None:
+    """Say that a database was made, or part from it if its user was deleted meanwhile."""
+    if not is_registered:
+        retire(key, unless_expected=True)
         return
     logger.debug("Provisioned the database of user %r.", key)
     user_database_provisioned.send(sender=None, user_key=key)
@@ -205,7 +210,7 @@ def register(key: str, *, current: bool) -> bool:
     if engine().exists(key):
         values["size"] = engine().size(key)
         values["last_used"] = timezone.now()
-    return registry.write(key, unless=State.DELETED, **values)
+    return registry.put(key, unless=State.DELETED, **values)
 
 
 def ready(*, current: bool) -> dict[str, object]:

@@ -21,6 +21,7 @@ from dsud.context import use_user
 from dsud.engines import engine
 from dsud.exceptions import UserDatabaseError
 from dsud.filling import filling
+from dsud.registrations import Registrations, registering
 from dsud.retirement import reopen_at_next_use
 
 MOVED = "moved"
@@ -46,12 +47,22 @@ def carrier_for(plan: Plan) -> Iterator[Carrier]:
         carrier.close()
 
 
+@contextmanager
+def splitting(plan: Plan, *, files_from: Storage) -> Iterator[Split]:
+    """Give what moves users one after the other; ``registrations`` end with the block."""
+    with carrier_for(plan) as carrier, registering() as registrations:
+        yield Split(plan, carrier, registrations, files_from=files_from)
+
+
 class Split:
     """A split that is going on."""
 
-    def __init__(self, plan: Plan, carrier: Carrier, *, files_from: Storage) -> None:
+    def __init__(
+        self, plan: Plan, carrier: Carrier, registrations: Registrations, *, files_from: Storage
+    ) -> None:
         self._plan = plan
         self._carrier = carrier
+        self._registrations = registrations
         self._files_from = files_from
         self._has_files = bool(file_fields(plan))
         self._tables = {table.label: table for table in plan.tables}
@@ -61,7 +72,7 @@ class Split:
 
         Raises ``NotMoved``, ``FileNotMoved`` and what the engine raises; nothing was changed then.
         """
-        with use_user(key), _typed(key), filling(key) as is_new:
+        with use_user(key), _typed(key), filling(key, self._registrations) as is_new:
             before = {} if is_new else recorded(key)
             missing = list(self._tables) if is_new else self._not_moved(key, before)
             contents = self._fill(key, missing, is_new=is_new) if missing else before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
@@ -92,9 +93,14 @@ def insert(connection: sqlite3.Connection, rows: Iterable[Rows]) -> None:
 
 
 def clone(
-    template: bytes, user_key: str, *, rows: Iterable[Rows] = (), keys: KeyRange | None = None
+    template: bytes,
+    user_key: str,
+    *,
+    rows: Iterable[Rows] = (),
+    keys: KeyRange | None = None,
+    in_wal_mode: bool = True,
 ) -> bytes:
-    """Return the image of a new database: the template, its owner's key and first rows, in WAL mode.
+    """Return the image of a new database: the template, its owner's key and first rows.
 
     ``keys`` says where the primary keys of its rows begin, if not at 1.
     """
@@ -105,5 +111,19 @@ def clone(
         if keys is not None:
             sequences.begin(sequences.on_raw(connection), keys)
         image = bytearray(connection.serialize())
-    image[JOURNAL_VERSION] = WAL
+    if in_wal_mode:
+        image[JOURNAL_VERSION] = WAL
     return bytes(image)
+
+
+def finish_filled(path: Path) -> None:
+    """Put a file that nobody has open in WAL mode, and make all of it durable.
+
+    Written there, because SQLite would make a log and its index for that, and sync twice.
+    """
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.pwrite(descriptor, WAL, JOURNAL_VERSION.start)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
