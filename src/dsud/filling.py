@@ -35,9 +35,9 @@ def filling(key: str, registrations: Registrations) -> Iterator[bool]:
         with _staged(key) if is_new else nullcontext():
             yield is_new
     if is_new:
-        registrations.add(key)
-    elif registry.state_of(key) != State.READY:
-        provisioning.announce(key, current=schema.is_current(alias_of(key)))
+        registrations.add(key, current=True)
+    elif registry.state_of(key) != State.READY:  # As a run leaves it that is killed.
+        registrations.add(key, current=schema.is_current(alias_of(key)))
 
 
 @contextmanager

@@ -187,9 +187,9 @@ def _disk_errors_typed(key: str) -> Iterator[None]:
         ) from error
 
 
-def announce(key: str, *, current: bool = True) -> None:
+def announce(key: str) -> None:
     """Register a published database; without its lock, for which holders of ``default`` may wait."""
-    tell(key, is_registered=register(key, current=current))
+    tell(key, is_registered=register(key, current=True))
 
 
 def tell(key: str, *, is_registered: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from django.contrib.auth import get_user_model
@@ -38,36 +38,36 @@ class NotRegistered(DSUDError):
 class Registrations:
     """Databases that are published and not registered yet.
 
-    They are registered some at a time, because each time ``default`` commits, for as long as it
-    takes to fill a small database. Those of a run that is killed are registered by the next.
+    Those of a run that is killed are registered by the next.
     """
 
     def __init__(self) -> None:
-        self._keys: list[str] = []
+        self._waiting: dict[str, bool] = {}
         self._since = 0.0
 
-    def add(self, key: str) -> None:
-        """Have a database registered soon."""
-        if not self._keys:
+    def add(self, key: str, *, current: bool) -> None:
+        """Have a database registered soon, and whether its schema is the one that the code wants."""
+        if not self._waiting:
             self._since = time.monotonic()
-        self._keys.append(key)
-        if len(self._keys) >= BATCH or time.monotonic() > self._since + PATIENCE:
+        self._waiting[key] = current
+        if len(self._waiting) >= BATCH or time.monotonic() > self._since + PATIENCE:
             self.write()
 
     def write(self) -> None:
-        """Register what waits for it; raise ``NotRegistered`` if that fails, and keep it."""
-        if not self._keys:
+        """Register what waits for it; raise ``NotRegistered`` if that fails, and try again next time."""
+        if not self._waiting:
             return
         try:
-            known = registry.ready_among(self._keys)
-            registered = _register(self._keys)
+            known = registry.ready_among(self._waiting)
+            registered = _register(self._waiting)
         except Error as error:
-            raise NotRegistered(list(self._keys), str(error).rstrip(".\n ")) from error
-        told, self._keys = self._keys, []
+            raise NotRegistered(list(self._waiting), str(error).rstrip(".\n ")) from error
+        # Others may have registered some meanwhile, and told of them.
+        told = [key for key in self._waiting if key not in known]
+        self._waiting = {}
         with ExitStack() as all_of_them:  # Also when a receiver raises.
             for key in reversed(told):
-                if key not in known:  # Or another process told of it.
-                    all_of_them.callback(provisioning.tell, key, is_registered=key in registered)
+                all_of_them.callback(provisioning.tell, key, is_registered=key in registered)
 
 
 @contextmanager
@@ -80,12 +80,16 @@ def registering() -> Iterator[Registrations]:
         registrations.write()
 
 
-def _register(keys: Collection[str]) -> set[str]:
+def _register(waiting: Mapping[str, bool]) -> set[str]:
     """Register databases in one transaction, but those whose users are gone; return which."""
     with transaction.atomic(using=DEFAULT_DB_ALIAS):
         registry.hold_off_writers()
-        there = _users_there(keys)
-        return {key for key in keys if key in there and provisioning.register(key, current=True)}
+        there = _users_there(waiting)
+        return {
+            key
+            for key, current in waiting.items()
+            if key in there and provisioning.register(key, current=current)
+        }
 
 
 def _users_there(keys: Collection[str]) -> set[str]:

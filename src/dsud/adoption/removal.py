@@ -10,12 +10,13 @@ from django.db.models import Exists, OuterRef
 from dsud import models as registry
 from dsud import provisioning
 from dsud.adoption.carriers import Carrier
+from dsud.adoption.faults import said
 from dsud.adoption.owners import keys_of, points_to
 from dsud.adoption.paths import CopyPath, all_rows
 from dsud.adoption.plan import Plan, Table
 from dsud.adoption.record import recorded
 from dsud.adoption.split import NotMoved, refuse_changed
-from dsud.adoption.values import in_batches, said
+from dsud.adoption.values import in_batches
 from dsud.context import use_user
 from dsud.engines import engine
 from dsud.exceptions import DSUDError, UserDatabaseError

@@ -38,11 +38,6 @@ def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield some
 
 
-def said(error: Exception) -> str:
-    """Return what an error says, to be put into a sentence."""
-    return str(error).rstrip(".\n ")
-
-
 class Content(NamedTuple):
     """What a table holds of one user: how many rows, and their checksum."""
 
