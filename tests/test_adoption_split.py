@@ -731,6 +731,7 @@ def test_split__nobody_is_deleted_between_the_look_at_users_and_their_registrati
         site,
         """
 from dsud import registrations
+source("SELECT 1")  # Connected, because that sets the mode.
 connections["default"].transaction_mode = None
 look, tried = registrations._users_there, []
 def look_and_delete(keys):
