@@ -85,6 +85,7 @@ def seconds(function: Callable[..., object], *arguments: object) -> float:
 def main() -> None:
     """Split the site of the settings; bare copies go to a directory beside it."""
     provisioning.initialize_location("1")
+    built = seconds(provisioning.prepare)
     template = engine()._templates.read(provisioning.prepare())  # type: ignore[attr-defined]
     begun = perf_counter()
     plan = make_plan(given={}, copied=["workshop.Word"])
@@ -94,8 +95,8 @@ def main() -> None:
         users, once = both(plan, bare)
         together = seconds(bare.copy_all, bare.database("all"))
     rows = sum(table.rows for table in plan.tables)
-    found = {"rows": rows, "planned": planned, "once": once, "users": users, "together": together}
-    sys.stdout.write(json.dumps(found))
+    found = {"rows": rows, "built": built, "planned": planned, "once": once}
+    sys.stdout.write(json.dumps({**found, "users": users, "together": together}))
 
 
 def both(plan: Plan, bare: Bare) -> tuple[list[tuple[float, float]], float]:
