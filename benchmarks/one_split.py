@@ -6,7 +6,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from time import perf_counter
 
@@ -20,7 +20,7 @@ from django.db import connections  # noqa: E402
 from dsud import provisioning  # noqa: E402
 from dsud.adoption.media import source_storage  # noqa: E402
 from dsud.adoption.plan import Plan, make_plan, refuse_crossing_links  # noqa: E402
-from dsud.adoption.split import Split, carrier_for  # noqa: E402
+from dsud.adoption.split import splitting  # noqa: E402
 from dsud.adoption.statements import insertion, spelt, statements  # noqa: E402
 from dsud.engines import engine  # noqa: E402
 from dsud.engines.sqlite import image  # noqa: E402
@@ -85,21 +85,31 @@ def seconds(function: Callable[..., object], *arguments: object) -> float:
 def main() -> None:
     """Split the site of the settings; bare copies go to a directory beside it."""
     provisioning.initialize_location("1")
+    built = seconds(provisioning.prepare)
     template = engine()._templates.read(provisioning.prepare())  # type: ignore[attr-defined]
     begun = perf_counter()
     plan = make_plan(given={}, copied=["workshop.Word"])
     refuse_crossing_links(plan, plan.owners)
     planned = perf_counter() - begun
-    with closing(Bare(plan, template)) as bare, carrier_for(plan) as carrier:
-        split = Split(plan, carrier, files_from=source_storage(None))
-        users = [
-            (seconds(bare.copy, bare.database(key), owner), seconds(split.move, key))
-            for key, owner in plan.owners.items()
-        ]
+    with closing(Bare(plan, template)) as bare:
+        users, once = both(plan, bare)
         together = seconds(bare.copy_all, bare.database("all"))
     rows = sum(table.rows for table in plan.tables)
-    found = {"rows": rows, "planned": planned, "users": users, "together": together}
-    sys.stdout.write(json.dumps(found))
+    found = {"rows": rows, "built": built, "planned": planned, "once": once}
+    sys.stdout.write(json.dumps({**found, "users": users, "together": together}))
+
+
+def both(plan: Plan, bare: Bare) -> tuple[list[tuple[float, float]], float]:
+    """Copy and move user by user; return how long each took, and what a split takes before and after."""
+    running = ExitStack()
+    begun = perf_counter()
+    split = running.enter_context(splitting(plan, files_from=source_storage(None)))
+    once = perf_counter() - begun
+    users = [
+        (seconds(bare.copy, bare.database(key), owner), seconds(split.move, key))
+        for key, owner in plan.owners.items()
+    ]
+    return users, once + seconds(running.close)
 
 
 if __name__ == "__main__":

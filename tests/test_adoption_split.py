@@ -343,6 +343,27 @@ def test_split__path_that_is_missing_or_wrong_is_wrong_usage(site: Site) -> None
     assert not site.location.exists()
 
 
+def test_split__path_that_is_ambiguous_is_wrong_usage(site: Site) -> None:
+    run(
+        site,
+        """
+from django.db import models
+reviewer = models.ForeignKey(User, models.CASCADE, null=True, related_name="+")
+reviewer.contribute_to_class(Label, "reviewer")
+source("ALTER TABLE workshop_label ADD COLUMN reviewer_id integer")
+assert refused() == (
+    "workshop.Label: more than one key leads to an owner. Say which of them it is:\\n"
+    "  --owner workshop.Label=owner\\n"
+    "  --owner workshop.Label=reviewer",
+    2,
+)
+assert not engine().is_initialized()
+tables = json.loads(run("--dry-run", "--json", "--owner", "workshop.Label=owner"))["tables"]
+assert {each["model"]: each["rows"] for each in tables}["workshop.Label"] == 6
+""",
+    )
+
+
 def test_split__table_that_lacks_columns_is_named(site: Site) -> None:
     run(
         site,
@@ -638,7 +659,7 @@ assert not list(engine().location.glob("*/*/new-*"))
 with use_user(2):
     assert not Task.objects.exists()
 from dsud.engines.sqlite import files
-with mock.patch.object(files, "write_durably", side_effect=OSError(28, "No space left on device")):
+with mock.patch.object(files, "write_for_now", side_effect=OSError(28, "No space left on device")):
     message, code = refused("--user", "1")
 assert message.endswith(
     "  1: The rows of user '1' were not moved: [Errno 28] No space left on device."
@@ -647,6 +668,113 @@ assert message.endswith(
 run()
 with use_user(2):
     assert Comment.objects.count() == 10
+""",
+    )
+
+
+@pytest.mark.parametrize("way", ["", STREAMED], ids=["attached", "streamed"])
+def test_split__killed_between_publishing_and_registering_is_registered_by_the_next_run(
+    site: Site, made: tuple[Path, str], way: str
+) -> None:
+    text = run(
+        site,
+        way
+        + """
+from dsud import registrations
+from dsud.signals import user_database_provisioned
+def killed(_):
+    with mock.patch.object(registrations.Registrations, "write", lambda self: os.kill(os.getpid(), 9)):
+        run()
+connections.close_all()
+assert in_children(1, killed) == [-9]
+assert sorted(engine().keys()) == ["1", "2", "3"]
+assert not UserDatabase.objects.exists()
+before = portraits()  # Nobody waits for the registry.
+told = []
+def receive(*, user_key, **kwargs):
+    told.append(user_key)
+user_database_provisioned.connect(receive)
+assert run().count(" rows moved before.") == 3
+assert sorted(told) == ["1", "2", "3"]
+assert UserDatabase.objects.filter(state="ready", size__gt=0).exclude(schema="").count() == 3
+assert portraits() == before
+print(before)
+""",
+    )
+    assert text.strip() == made[1]
+
+
+def test_split__registry_that_cannot_be_written_is_named_and_written_by_the_next_run(
+    site: Site,
+) -> None:
+    run(
+        site,
+        """
+from django.db import OperationalError
+with mock.patch.object(provisioning, "register", side_effect=OperationalError("disk I/O error")):
+    assert refused() == (
+        "The databases of 3 users are filled, but `default` did not register them: disk I/O error."
+        " Mend that and run this again, which registers them: 1, 2, 3.",
+        1,
+    )
+assert not UserDatabase.objects.exists()
+assert run().count(" rows moved before.") == 3
+assert UserDatabase.objects.filter(state="ready").count() == 3
+""",
+    )
+
+
+def test_split__nobody_is_deleted_between_the_look_at_users_and_their_registration(
+    site: Site,
+) -> None:
+    run(
+        site,
+        """
+from dsud import registrations
+source("SELECT 1")  # Connected, because that sets the mode.
+connections["default"].transaction_mode = None
+look, tried = registrations._users_there, []
+def look_and_delete(keys):
+    found = look(keys)
+    path = connections["default"].settings_dict["NAME"]
+    with closing(sqlite3.connect(path, timeout=0)) as connection:
+        try:
+            connection.execute("DELETE FROM auth_user WHERE id = 1")
+        except sqlite3.OperationalError as error:
+            tried.append(str(error))
+    return found
+with mock.patch.object(registrations, "_users_there", look_and_delete):
+    run()
+assert tried == ["database is locked"], tried
+""",
+    )
+
+
+def test_split__new_database_is_synced_once_and_in_wal_mode_when_it_is_published(
+    site: Site,
+) -> None:
+    run(
+        site,
+        """
+from dsud.engines.sqlite import files, image
+events, sync, publish = [], os.fsync, files.publish
+def synced(descriptor):
+    name = os.readlink(f"/proc/self/fd/{descriptor}").rsplit("/", 1)[1]
+    events.append(f"sync {name}")
+    sync(descriptor)
+def published(staged, key):
+    assert sorted(each.name for each in staged.iterdir()) == ["db.sqlite3"]
+    events.append("publish")
+    return publish(staged, key)
+provisioning.initialize_location("1")
+provisioning.prepare()
+with mock.patch.object(os, "fsync", synced), mock.patch.object(files, "publish", published):
+    run("--user", "1")
+assert events == ["sync db.sqlite3", "publish", "sync 1"], events
+with closing(sqlite3.connect(engine().path_of("1"))) as database:
+    assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert database.execute("PRAGMA auto_vacuum").fetchone() == (2,)
 """,
     )
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dsud.engines.staged import Rows
 from dsud.engines.sqlite import image
 from dsud.engines.sqlite.paths import uri_of
+from dsud.engines.staged import Rows
 
 
 @pytest.fixture

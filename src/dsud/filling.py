@@ -10,13 +10,14 @@ from dsud import provisioning, schema
 from dsud.connections import alias_of
 from dsud.engines import engine
 from dsud.models import UserDatabase
+from dsud.registrations import Registrations
 from dsud.retirement import reopen_at_next_use
 
 State = UserDatabase.State
 
 
 @contextmanager
-def filling(key: str) -> Iterator[bool]:
+def filling(key: str, registrations: Registrations) -> Iterator[bool]:
     """Hold a user's place while rows are put there; tell whether the database is a new one.
 
     A new one is this thread's alone until the block is left, and published then; an error discards
@@ -34,16 +35,17 @@ def filling(key: str) -> Iterator[bool]:
         with _staged(key) if is_new else nullcontext():
             yield is_new
     if is_new:
-        provisioning.announce(key)
-    elif registry.state_of(key) != State.READY:
-        provisioning.register(key, current=schema.is_current(alias_of(key)))
+        registrations.add(key, current=True)
+    elif registry.state_of(key) != State.READY:  # As a run leaves it that is killed.
+        registrations.add(key, current=schema.is_current(alias_of(key)))
 
 
 @contextmanager
 def _staged(key: str) -> Iterator[None]:
-    staged = engine().stage(key, provisioning.prepare(), **provisioning.begin_with(key))
+    staged = engine().stage_to_fill(key, provisioning.prepare(), **provisioning.begin_with(key))
     try:
         yield
+        reopen_at_next_use(key)  # Now, because it is published when nobody has it open.
         staged.publish()
     finally:
         reopen_at_next_use(key)  # Because it has moved, or is gone.

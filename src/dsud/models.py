@@ -136,15 +136,38 @@ def rows(user_key: str) -> models.QuerySet[UserDatabase]:
 
 
 def state_of(user_key: str) -> str | None:
-    """Return the state that is registered for a user's database."""
-    with _uncounted():
-        return rows(user_key).values_list("state", flat=True).first()
+    """Return the state that is registered for a user's database; written out as ``put`` is."""
+    with _uncounted(), connections[DEFAULT_DB_ALIAS].cursor() as cursor:
+        cursor.execute(
+            f"SELECT state FROM {UserDatabase._meta.db_table} WHERE user_key = %s",  # noqa: S608
+            [user_key],
+        )
+        found = cursor.fetchone()
+    return None if found is None else str(found[0])
 
 
 def any_ready() -> bool:
     """Tell whether any database is registered as ready."""
     ready = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(state=UserDatabase.State.READY)
     return ready.exists()
+
+
+def hold_off_writers() -> None:
+    """Keep others from writing to ``default`` until the open transaction ends.
+
+    For databases where only a write does so, and others lock what is read: it writes nothing.
+    """
+    connection = connections[DEFAULT_DB_ALIAS]
+    if connection.vendor == "sqlite":
+        with _uncounted(), connection.cursor() as cursor:
+            cursor.execute(f"DELETE FROM {UserDatabase._meta.db_table} WHERE 1 = 0")  # noqa: S608
+
+
+def ready_among(keys: Collection[str]) -> set[str]:
+    """Return those of some keys whose database is registered as ready."""
+    ready = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(state=UserDatabase.State.READY)
+    with _uncounted():
+        return set(ready.filter(user_key__in=keys).values_list("user_key", flat=True))
 
 
 def ready_keys() -> list[str]:
@@ -180,12 +203,8 @@ def put(user_key: str, *, unless: str | None = None, **values: object) -> bool:
         value if isinstance(value := row[name], str) else prepare(value, connection)
         for name, prepare in _fields()
     ]
-    sql = _insert_or_update(tuple(values))
-    if unless is not None:
-        sql += f" WHERE {UserDatabase._meta.db_table}.state <> %s"
-        parameters.append(unless)
     with _uncounted(), connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
+        cursor.execute(_insert_or_update(tuple(values)), [*parameters, unless or ""])
         return bool(cursor.rowcount > 0)
 
 
@@ -217,6 +236,7 @@ def _insert_or_update(changed: tuple[str, ...]) -> str:
         f" VALUES ({', '.join('%s' for _ in _columns())})"
         f" ON CONFLICT (user_key) DO UPDATE SET"
         f" {', '.join(f'{name} = excluded.{name}' for name in changed)}"
+        f" WHERE {UserDatabase._meta.db_table}.state <> %s"
     )
 
 

@@ -189,8 +189,13 @@ def _disk_errors_typed(key: str) -> Iterator[None]:
 
 def announce(key: str) -> None:
     """Register a published database; without its lock, for which holders of ``default`` may wait."""
-    if not register(key, current=True):
-        retire(key, unless_expected=True)  # Its user was deleted while it was made.
+    tell(key, is_registered=register(key, current=True))
+
+
+def tell(key: str, *, is_registered: bool) -> None:
+    """Say that a database was made, or part from it if its user was deleted meanwhile."""
+    if not is_registered:
+        retire(key, unless_expected=True)
         return
     logger.debug("Provisioned the database of user %r.", key)
     user_database_provisioned.send(sender=None, user_key=key)

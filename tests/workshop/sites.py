@@ -81,7 +81,7 @@ def calls_of(function):
 def source(sql, *params):
     with connections["default"].cursor() as cursor:
         cursor.execute(sql, params)
-        return cursor.fetchall() if cursor.description else cursor.rowcount
+        return list(cursor.fetchall()) if cursor.description else cursor.rowcount
 """
 
 PORTRAITS = """

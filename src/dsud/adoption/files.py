@@ -16,6 +16,7 @@ from django.db.backends.utils import CursorWrapper
 from dsud import key_ranges, provisioning, retirement, schema
 from dsud import models as registry
 from dsud.adoption.contents import Contents, contents_of, fit, quoted
+from dsud.adoption.faults import typed
 from dsud.connections import alias_of
 from dsud.context import Activation, Block, user_key
 from dsud.engines import engine
@@ -132,7 +133,8 @@ def adopt_file(key: str, path: Path, *, only_looks: bool = False) -> Adopted:
 
     With ``only_looks`` nothing is made. Raises ``NotAdopted`` and what the engine raises.
     """
-    with _typed(key, path), _opened(path) as source:
+    what = f"The file {path.name} of user {key!r} was not taken over"
+    with typed(key, NotAdopted, what), _opened(path) as source:
         _refuse_without_user(key)
         _refuse_unsound(source)
         contents = contents_of(source)
@@ -252,15 +254,3 @@ def _finish(key: str) -> bool:
     key_ranges.seed(key)
     with Block(Activation(key=key)):
         return schema.is_current(alias_of(key))
-
-
-@contextmanager
-def _typed(key: str, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, sqlite3.Error) as error:
-        raise NotAdopted(
-            key,
-            f"The file {path.name} of user {key!r} was not taken over: {error}."
-            " Nothing was changed; mend the cause and run this again.",
-        ) from error

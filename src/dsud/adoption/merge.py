@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
-from django.db import Error, connections, transaction
+from django.db import connections, transaction
 
 from dsud import provisioning, schema
+from dsud.adoption.faults import typed
 from dsud.adoption.joined import Issue, Joined, Keys, Translation, changed_types
 from dsud.adoption.journal import Journal
 from dsud.adoption.ordinary import Ordinary
 from dsud.adoption.paths import KeyPath
 from dsud.adoption.record import Contents
-from dsud.adoption.values import NOTHING, Checksum, Row, Spelling, said
+from dsud.adoption.values import NOTHING, Checksum, Row, Spelling
 from dsud.connections import alias_of
 from dsud.context import primary_key_field, use_user
 from dsud.engines import engine
@@ -47,7 +46,8 @@ class Merge:
         Raises ``NotMerged``, ``KeyTaken`` and what the engine raises; nothing was changed then.
         """
         provisioning.refuse_missing(key)
-        with use_user(key), _typed(key), engine().lock(key):
+        what = f"The rows of user {key!r} were not merged"
+        with use_user(key), typed(key, NotMerged, what), engine().lock(key):
             before = self._journal.recorded(key)
             missing = [table for table in self._tables if table.label not in before]
             done = [table for table in self._tables if table.label in before]
@@ -224,15 +224,3 @@ def _refuse_changed(key: str, merged: Contents, now: Contents) -> None:
             f"The database of user {key!r} is not what it was when it was merged:"
             f" {', '.join(changed)}. Keep everybody from writing there.",
         )
-
-
-@contextmanager
-def _typed(key: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, sqlite3.Error, Error) as error:
-        raise NotMerged(
-            key,
-            f"The rows of user {key!r} were not merged: {said(error)}."
-            " Nothing was changed; mend the cause and run this again.",
-        ) from error

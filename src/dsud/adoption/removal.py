@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping
 from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
 from django.db.models import Exists, OuterRef
 
+from dsud import models as registry
 from dsud import provisioning
 from dsud.adoption.carriers import Carrier
+from dsud.adoption.faults import said
 from dsud.adoption.owners import keys_of, points_to
 from dsud.adoption.paths import CopyPath, all_rows
 from dsud.adoption.plan import Plan, Table
 from dsud.adoption.record import recorded
 from dsud.adoption.split import NotMoved, refuse_changed
-from dsud.adoption.values import in_batches, said
+from dsud.adoption.values import in_batches
 from dsud.context import use_user
 from dsud.engines import engine
 from dsud.exceptions import DSUDError, UserDatabaseError
@@ -106,12 +108,7 @@ class Removal:
 
     def _held(self, owner: object) -> dict[str, list[object]]:
         """Return the keys of an owner's rows, which nobody else can change until they are deleted."""
-        connection = connections[DEFAULT_DB_ALIAS]
-        if connection.vendor == "sqlite":
-            # A write that writes nothing, because only a write keeps other writers out.
-            name = connection.ops.quote_name(self._plan.tables[0].model._meta.db_table)
-            with connection.cursor() as cursor:
-                cursor.execute(f"DELETE FROM {name} WHERE 1 = 0")  # noqa: S608
+        registry.hold_off_writers()
         return {table.label: _keys(table, owner) for table in self._plan.tables}
 
     def _copied(self) -> list[Table]:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from django.core.files.storage import Storage
-from django.db import Error
 
 from dsud import schema
 from dsud.adoption.attached import AttachedCarrier, source_file
 from dsud.adoption.carriers import Carrier, StreamingCarrier
+from dsud.adoption.faults import typed
 from dsud.adoption.media import copy_files, file_fields, names_of
 from dsud.adoption.plan import Plan
 from dsud.adoption.record import Contents, recorded, tables_with_rows
-from dsud.adoption.values import NOTHING, said
+from dsud.adoption.values import NOTHING
 from dsud.connections import alias_of
 from dsud.context import use_user
 from dsud.engines import engine
 from dsud.exceptions import UserDatabaseError
 from dsud.filling import filling
+from dsud.registrations import Registrations, registering
 from dsud.retirement import reopen_at_next_use
 
 MOVED = "moved"
@@ -46,12 +46,22 @@ def carrier_for(plan: Plan) -> Iterator[Carrier]:
         carrier.close()
 
 
+@contextmanager
+def splitting(plan: Plan, *, files_from: Storage) -> Iterator[Split]:
+    """Give what moves users one after the other; ``registrations`` end with the block."""
+    with carrier_for(plan) as carrier, registering() as registrations:
+        yield Split(plan, carrier, registrations, files_from=files_from)
+
+
 class Split:
     """A split that is going on."""
 
-    def __init__(self, plan: Plan, carrier: Carrier, *, files_from: Storage) -> None:
+    def __init__(
+        self, plan: Plan, carrier: Carrier, registrations: Registrations, *, files_from: Storage
+    ) -> None:
         self._plan = plan
         self._carrier = carrier
+        self._registrations = registrations
         self._files_from = files_from
         self._has_files = bool(file_fields(plan))
         self._tables = {table.label: table for table in plan.tables}
@@ -61,7 +71,8 @@ class Split:
 
         Raises ``NotMoved``, ``FileNotMoved`` and what the engine raises; nothing was changed then.
         """
-        with use_user(key), _typed(key), filling(key) as is_new:
+        what = f"The rows of user {key!r} were not moved"
+        with use_user(key), typed(key, NotMoved, what), filling(key, self._registrations) as is_new:
             before = {} if is_new else recorded(key)
             missing = list(self._tables) if is_new else self._not_moved(key, before)
             contents = self._fill(key, missing, is_new=is_new) if missing else before
@@ -128,15 +139,3 @@ def refuse_changed(key: str, moved: Contents, source: Contents, *, deleted: bool
             f"The rows of user {key!r} in `default` are not those that were moved:"
             f" {', '.join(changed)}. Keep everybody from writing there, and compare them.",
         )
-
-
-@contextmanager
-def _typed(key: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, sqlite3.Error, Error) as error:
-        raise NotMoved(
-            key,
-            f"The rows of user {key!r} were not moved: {said(error)}."
-            " Nothing was changed; mend the cause and run this again.",
-        ) from error

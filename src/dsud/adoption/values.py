@@ -9,7 +9,7 @@ import marshal
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, repeat
 from typing import NamedTuple, TypeAlias, TypeVar, cast
 
 from django.db import connections
@@ -23,7 +23,11 @@ T = TypeVar("T")
 
 Row: TypeAlias = tuple[object, ...]
 
-#: The checksum is a sum, so that the order of rows, which databases differ in, is no matter.
+#: Rows that are sorted to be summed up at once, which takes less than half the time.
+FEW = 2000
+
+#: What is summed up is a number for each row, so that the order of rows, which databases differ in,
+#: is no matter.
 _MODULUS = 1 << 128
 
 
@@ -32,11 +36,6 @@ def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while some := list(islice(iterator, size)):
         yield some
-
-
-def said(error: Exception) -> str:
-    """Return what an error says, to be put into a sentence."""
-    return str(error).rstrip(".\n ")
 
 
 class Content(NamedTuple):
@@ -50,26 +49,33 @@ NOTHING = Content(0, "0" * 32)
 
 
 class Checksum:
-    """Counts and sums up rows."""
+    """Counts rows, and sums them up in whatever order they come."""
 
     def __init__(self) -> None:
         self._rows = 0
+        self._few: list[bytes] = []
         self._sum = 0
 
     def add(self, rows: Iterable[Row]) -> None:
         """Take further rows into account."""
-        blake, dump, number, total = hashlib.blake2b, marshal.dumps, int.from_bytes, self._sum
-        count = 0
-        for row in cast("Iterable[tuple[str, ...]]", rows):
-            # Version 0, because it depends on nothing but the values.
-            total += number(blake(dump(row, 0), digest_size=16).digest(), "big")
-            count += 1
-        self._rows += count
-        self._sum = total % _MODULUS
+        # Version 0, because it depends on nothing but the values.
+        dumped = list(map(marshal.dumps, cast("Iterable[tuple[str, ...]]", rows), repeat(0)))
+        self._rows += len(dumped)
+        self._few += dumped
+        if self._rows > FEW:  # By now or since long: no more than these are ever in memory.
+            self._sum = (self._sum + sum(map(_number, self._few))) % _MODULUS
+            self._few.clear()
 
     def content(self) -> Content:
         """Return what was added."""
-        return Content(self._rows, f"{self._sum:032x}")
+        if not self._rows:
+            return NOTHING
+        found = self._sum if self._rows > FEW else _number(b"".join(sorted(self._few)))
+        return Content(self._rows, f"{found:032x}")
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=16).digest(), "big")
 
 
 def stored_fields(model: type[Model]) -> list[AnyField]:

@@ -143,6 +143,21 @@ class BaseEngine(Hooks, Abilities):
         ranges = {} if keys is None else {"keys": keys}
         return self.stage(user_key, fingerprint, rows=rows, **ranges)
 
+    def stage_to_fill(
+        self,
+        user_key: str,
+        fingerprint: str,
+        *,
+        rows: Iterable[Rows] = (),
+        keys: KeyRange | None = None,
+    ) -> Staged:
+        """Clone the template for a user whose rows are put there at once, and published then.
+
+        ``publish`` is called when nobody has it open any more; only then it has to be durable.
+        """
+        ranges = {} if keys is None else {"keys": keys}
+        return self.stage(user_key, fingerprint, rows=rows, **ranges)
+
     @classmethod
     def settings_for_tests(cls, settings: EngineSettings, directory: Path) -> EngineSettings:
         """Return what ``USER_DATABASES`` would say if the site were all tests.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,9 @@ class Rows:
 
 class Staged(ABC):
     """A complete user database that nobody but its maker can reach yet."""
+
+    #: Does ``publish`` make durable what was written without a sync, and without a journal?
+    syncs_at_publishing: ClassVar[bool] = False
 
     @abstractmethod
     def publish(self) -> None:

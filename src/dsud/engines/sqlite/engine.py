@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -29,7 +29,7 @@ from dsud.engines.sqlite.paths import fan_and_name, uri_of
 from dsud.engines.sqlite.places import Places, path_at
 from dsud.engines.sqlite.reading import Looking
 from dsud.engines.sqlite.replaying import SQLiteReplayer
-from dsud.engines.sqlite.staged import StagedFile, StagedInMemory
+from dsud.engines.sqlite.staged import StagedFile, StagedInMemory, StagedToFill
 from dsud.engines.sqlite.templates import Templates
 from dsud.engines.staged import Rows
 from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist
@@ -39,6 +39,8 @@ from dsud.slots import Fileless
 if TYPE_CHECKING:
     from dsud.engines.sqlite.base import DatabaseWrapper
 
+
+AnyStagedFile = TypeVar("AnyStagedFile", bound=StagedFile)
 
 #: Templates that a process has read, so that a fresh directory does not cost it another one.
 _images_of_tests: dict[str, bytes] = {}
@@ -218,7 +220,22 @@ class Engine(Places):
     ) -> StagedFile:
         """Clone the template for a user, aside."""
         data = image.clone(self._templates.read(fingerprint), user_key, rows=rows, keys=keys)
-        return self._stage(user_key, lambda path: files.write_durably(path, data))
+        return self._stage(StagedFile(self, user_key), lambda path: files.write_durably(path, data))
+
+    def stage_to_fill(
+        self,
+        user_key: str,
+        fingerprint: str,
+        *,
+        rows: Iterable[Rows] = (),
+        keys: KeyRange | None = None,
+    ) -> StagedToFill:
+        """Clone the template for a user, aside, to be written without a log and synced at the end."""
+        template = self._templates.read(fingerprint)
+        data = image.clone(template, user_key, rows=rows, keys=keys, in_wal_mode=False)
+        return self._stage(
+            StagedToFill(self, user_key), lambda path: files.write_for_now(path, data)
+        )
 
     def stage_from(
         self,
@@ -229,18 +246,17 @@ class Engine(Places):
     ) -> StagedFile:
         """Take over what a SQLite file from elsewhere holds, aside."""
         return self._stage(
-            user_key,
+            StagedFile(self, user_key),
             lambda path: copies.copy(source, path, user_key=user_key, prepare=prepare),
         )
 
-    def _stage(self, user_key: str, write: Callable[[Path], None]) -> StagedFile:
-        staged = StagedFile(self, user_key)
+    def _stage(self, staged: AnyStagedFile, write: Callable[[Path], None]) -> AnyStagedFile:
         try:
             write(staged.path)
         except BaseException:
             staged.discard()  # Now, because whoever keeps the exception keeps the object.
             raise
-        self.staged[user_key] = staged
+        self.staged[staged.user_key] = staged
         return staged
 
     def stage_for_test(

@@ -93,14 +93,30 @@ def _sync(path: Path, flags: int) -> None:
 
 def write_durably(path: Path, data: bytes | bytearray) -> None:
     """Write a new file that only its owner may read, and fsync it."""
+    with _new_file(path) as descriptor:
+        _write(descriptor, data)
+        os.fsync(descriptor)
+
+
+def write_for_now(path: Path, data: bytes) -> None:
+    """Write a new file that only its owner may read, and that somebody else makes durable."""
+    with _new_file(path) as descriptor:
+        _write(descriptor, data)
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[int]:
     descriptor = open_private(path, os.O_WRONLY | os.O_EXCL)
     try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 # The location

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import weakref
@@ -124,9 +125,14 @@ _presses = Presses()
 
 
 def clone(
-    template: bytes, user_key: str, *, rows: Iterable[Rows] = (), keys: KeyRange | None = None
+    template: bytes,
+    user_key: str,
+    *,
+    rows: Iterable[Rows] = (),
+    keys: KeyRange | None = None,
+    in_wal_mode: bool = True,
 ) -> bytearray:
-    """Return the image of a new database: the template, its owner's key and first rows, in WAL mode.
+    """Return the image of a new database: the template, its owner's key and first rows.
 
     ``keys`` says where the primary keys of its rows begin, if not at 1.
     """
@@ -141,5 +147,19 @@ def clone(
     finally:
         # Page by page as it was, so that nothing of one user's is in the image of the next.
         connection.execute("ROLLBACK")
-    image[JOURNAL_VERSION] = WAL
+    if in_wal_mode:
+        image[JOURNAL_VERSION] = WAL
     return image  # Not made bytes, because that copies all of it once more.
+
+
+def finish_filled(path: Path) -> None:
+    """Put a file that nobody has open in WAL mode, and make all of it durable.
+
+    Written there, because SQLite would make a log and its index for that, and sync twice.
+    """
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.pwrite(descriptor, WAL, JOURNAL_VERSION.start)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

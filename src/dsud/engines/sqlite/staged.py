@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dsud.engines.ranges import KeyRange
-from dsud.engines.sqlite import files
+from dsud.engines.sqlite import files, image
 from dsud.engines.sqlite.paths import user_directory
 from dsud.engines.staged import Rows, Staged
 from dsud.exceptions import NotSupportedByEngine
@@ -51,6 +51,17 @@ class StagedFile(Staged):
             del self._engine.staged[self.user_key]
         if "path" in self.__dict__:
             self._discard()
+
+
+class StagedToFill(StagedFile):
+    """A file in rollback mode, which is put in WAL mode and synced once, when it is published."""
+
+    syncs_at_publishing = True
+
+    def publish(self) -> None:
+        """Make the database durable, and put it in its user's place."""
+        image.finish_filled(self.path)
+        super().publish()
 
 
 class StagedInMemory(StagedFile):

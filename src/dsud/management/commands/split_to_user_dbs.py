@@ -12,7 +12,7 @@ from dsud.adoption.files import adopt_file, find_files
 from dsud.adoption.media import source_storage
 from dsud.adoption.plan import Plan, Table, crossing_links, make_plan, refuse_crossing_links
 from dsud.adoption.removal import Removal
-from dsud.adoption.split import Split, carrier_for
+from dsud.adoption.split import carrier_for, splitting
 from dsud.management.adoption_command import AdoptionCommand, failures_named, usage_errors
 from dsud.management.fleet_command import SOME_FAILED, strings
 
@@ -57,16 +57,16 @@ class Command(AdoptionCommand):
         if options["dry_run"]:
             self.show_plan(plan, keys, as_json=bool(options["as_json"]))
             return
-        with failures_named(), carrier_for(plan) as carrier:
-            if options["delete_source"]:
+        if options["delete_source"]:
+            with failures_named(), carrier_for(plan) as carrier:
                 removal = Removal(plan, carrier)
                 removal.refuse_unless_moved(keys)
                 self.run(keys, removal.delete, done="cleared from default", options=options)
-                return
+            return
+        with failures_named(), splitting(plan, files_from=storage) as split:
             refuse_crossing_links(plan, keys)
             if not options["as_json"]:
                 self.write_plan(plan, keys)
-            split = Split(plan, carrier, files_from=storage)
             self.run(keys, split.move, done="filled", options=options)
 
     def adopt(self, directory: Path, options: dict[str, object]) -> None:

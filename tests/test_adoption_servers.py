@@ -1,13 +1,14 @@
-"""A site whose ``default`` is MariaDB is split into SQLite files, merged back, and lives with both."""
+"""A site whose ``default`` is on a server is split into SQLite files, merged back, and lives with both."""
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.mysql import execute, server
+from tests import mysql, postgresql
 from tests.mysql_site import NAME, SOCKET
 from tests.sites import Site
 from tests.test_data_migrations import BACK_TO_THE_BEGINNING, BORN, SIGN_UP, look
@@ -15,24 +16,64 @@ from tests.workshop.sites import PORTRAITS, SINGLE, TOOLS, make_site, run_plain
 
 pytestmark = pytest.mark.slow
 
+#: What makes a database of this name, and returns the environment of a site whose ``default`` it is.
+Maker = Callable[[str], dict[str, str]]
+
+
+@contextmanager
+def on_mysql(directory: Path) -> Iterator[Maker]:
+    with mysql.server(directory) as socket:
+
+        def make(name: str) -> dict[str, str]:
+            mysql.execute(socket, f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
+            return {SOCKET: str(socket), NAME: name}
+
+        yield make
+
+
+@contextmanager
+def on_postgresql(directory: Path) -> Iterator[Maker]:
+    psycopg = pytest.importorskip("psycopg", reason="PostgreSQL IS NOT TESTED: install psycopg.")
+    with postgresql.server(directory) as port:
+
+        def make(name: str) -> dict[str, str]:
+            address = {"host": "127.0.0.1", "port": port, "user": "workshop"}
+            with psycopg.connect(dbname="postgres", autocommit=True, **address) as connection:
+                connection.execute(f'CREATE DATABASE "{name}"')
+            return {"WORKSHOP_POSTGRESQL_PORT": str(port), "WORKSHOP_POSTGRESQL_NAME": name}
+
+        yield make
+
+
+SERVERS = {"mysql": on_mysql, "postgresql": on_postgresql}
+
+only_mysql = pytest.mark.parametrize("vendor", ["mysql"], indirect=True)
+only_postgresql = pytest.mark.parametrize("vendor", ["postgresql"], indirect=True)
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def vendor(request: pytest.FixtureRequest) -> str:
+    """Return what the server of ``default`` is."""
+    return str(request.param)
+
 
 @pytest.fixture(scope="module")
-def socket() -> Iterator[Path]:
-    # Not below pytest's own directory, because the path of a socket must be short.
+def maker(vendor: str) -> Iterator[Maker]:
+    """Run a server, and give what makes databases on it."""
+    # Not below pytest's own directory: its path is too long for a socket, and only its owner may enter.
     with (
-        tempfile.TemporaryDirectory(prefix="dsud-mysql-") as directory,
-        server(Path(directory)) as socket,
+        tempfile.TemporaryDirectory(prefix=f"dsud-{vendor}-") as directory,
+        SERVERS[vendor](Path(directory)) as maker,
     ):
-        yield socket
+        yield maker
 
 
 @pytest.fixture
-def empty(socket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def empty(maker: Maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the directory of a site with a database of its own on the server."""
     name = f"site_{tmp_path.name.replace('-', '_')}"[:60]
-    execute(socket, f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
-    monkeypatch.setenv(SOCKET, str(socket))
-    monkeypatch.setenv(NAME, name)
+    for variable, value in maker(name).items():
+        monkeypatch.setenv(variable, value)
     return tmp_path
 
 
@@ -51,12 +92,12 @@ def assert_same(after: str, before: str) -> None:
             assert found[name][question] == answer, question
 
 
-def test_split__from_mysql(made: tuple[Site, str]) -> None:
+def test_split__from_a_server(made: tuple[Site, str], vendor: str) -> None:
     site, before = made
     text = site.run(
         TOOLS
         + """
-assert connections["default"].vendor == "mysql"
+assert connections["default"].vendor == sys.argv[1]
 # A key that was issued and is not there any more.
 source("INSERT INTO workshop_label (owner_id, name) VALUES (1, 'gone') ")
 (highest,), = source("SELECT max(id) FROM workshop_label")
@@ -71,14 +112,15 @@ with use_user(1):
     for task in list(Task.objects.all()):
         assert Task.objects.get(code=task.code) == task
 assert run("--delete-source").endswith("4 of 4 user databases cleared from default.\\n")
-assert source("SELECT count(*) FROM workshop_task") == ((0,),)
-assert source("SELECT name FROM workshop_project") == (("of nobody",),)
-"""
+assert source("SELECT count(*) FROM workshop_task") == [(0,)]
+assert source("SELECT name FROM workshop_project") == [("of nobody",)]
+""",
+        vendor,
     )
     assert_same(text, before)
 
 
-def test_merge__into_mysql(made: tuple[Site, str]) -> None:
+def test_merge__into_a_server(made: tuple[Site, str]) -> None:
     site, before = made
     site.run(
         TOOLS
@@ -96,9 +138,9 @@ assert merged().count(" rows merged before.") == 4
 (label, old, new), *rest = source("SELECT label, old_key, new_key FROM dsud_merge_keys")
 assert label == "workshop.Label", label
 found = source("SELECT owner_id, name FROM workshop_label WHERE id = %s", int(new))
-assert found == ((2, "his"),), found
+assert found == [(2, "his")], found
 found = source("SELECT count(*) FROM workshop_task_labels WHERE label_id = %s", int(new))
-assert found == ((1,),), found
+assert found == [(1,)], found
 source("DELETE FROM workshop_task_labels WHERE label_id = %s", int(new))
 source("DELETE FROM workshop_label WHERE name IN ('hers', 'his')")
 """
@@ -109,6 +151,7 @@ source("DELETE FROM workshop_label WHERE name IN ('hers', 'his')")
     assert int(run_plain(single, key)) > 1
 
 
+@only_mysql
 def test_merge__makes_tables(made: tuple[Site, str]) -> None:
     site, before = made
     site.run(
@@ -126,6 +169,7 @@ assert merged("--create-tables").endswith("4 of 4 user databases merged into def
     assert_same(run_plain(Site(site.directory, settings=SINGLE), PORTRAITS), before)
 
 
+@only_mysql
 def test_merge__copies_that_mysql_takes_for_the_same_stay_apart(made: tuple[Site, str]) -> None:
     site, _ = made
     site.run(
@@ -140,15 +184,16 @@ with use_user(2):
 message, code = not_merged()
 assert "  2: The rows of user '2' were not merged: (1062, " in message, message
 assert "Duplicate entry 'SAME'" in message, message
-assert source("SELECT count(*) FROM workshop_label WHERE owner_id = 2") == ((0,),)
+assert source("SELECT count(*) FROM workshop_label WHERE owner_id = 2") == [(0,)]
 with use_user(2):
     Word.objects.filter(pk=word.pk).update(name="another")
 assert merged().endswith("4 of 4 user databases merged into default.\\n")
-assert source("SELECT count(*) FROM workshop_word WHERE name = 'another'") == ((1,),)
+assert source("SELECT count(*) FROM workshop_word WHERE name = 'another'") == [(1,)]
 """
     )
 
 
+@only_mysql
 def test_delete_source__what_still_points_there_is_minded(made: tuple[Site, str]) -> None:
     site, _ = made
     site.run(
@@ -170,6 +215,22 @@ assert source(pointing) == before and before[0][0] > 0, before
     )
 
 
+@only_postgresql
+def test_split__number_that_sqlite_cannot_hold_is_found(made: tuple[Site, str]) -> None:
+    site, _ = made
+    site.run(
+        TOOLS
+        + """
+source("ALTER TABLE workshop_project ALTER COLUMN budget TYPE numeric(30, 2)")
+Project._meta.get_field("budget").max_digits = 30
+source("UPDATE workshop_project SET budget = 12345678901234567890.12 WHERE owner_id = 1")
+message, code = refused()
+assert "  1: The rows of user '1' in `default` are not those that were moved: workshop.Project." in message
+assert not engine().exists("1") and engine().exists("2")
+"""
+    )
+
+
 ROWS = """
 import json
 from django.db import connection
@@ -183,6 +244,7 @@ print(json.dumps(found))
 """
 
 
+@only_mysql
 def test_round_trip__users_and_rows_with_uuids_and_packages(empty: Path) -> None:
     packages = pytest.importorskip(
         "tests.test_adoption_packages", reason="The packages are not installed."
@@ -210,6 +272,7 @@ def site(empty: Path) -> Site:
     return Site(empty, settings="tests.mysql_settings")
 
 
+@only_mysql
 def test_migrate__app_of_both_sides_on_empty_databases(site: Site) -> None:
     found = look(site, SIGN_UP)
 
@@ -219,6 +282,7 @@ def test_migrate__app_of_both_sides_on_empty_databases(site: Site) -> None:
     assert (found["alice"], found["bob"]) == (here, here)
 
 
+@only_mysql
 def test_migrate__app_of_both_sides_where_there_are_rows(site: Site) -> None:
     site.run(SIGN_UP + BACK_TO_THE_BEGINNING)
     for command in (["migrate"], ["migrate_user_dbs"]):
@@ -232,6 +296,7 @@ def test_migrate__app_of_both_sides_where_there_are_rows(site: Site) -> None:
     assert found["bob"]["wares"] == [["fresh: Eel of bob at FISH.", "real"]]
 
 
+@only_mysql
 def test_migrate__real_table_of_an_unsplit_site_stays_out_of_reach(site: Site) -> None:
     site.run(
         """
@@ -285,6 +350,7 @@ for function, error in ((fail, ZeroDivisionError), (fail_in_database, IntegrityE
     )
 
 
+@only_mysql
 def test_distinct_keys__numbers_are_drawn(site: Site) -> None:
     site.run(
         """
