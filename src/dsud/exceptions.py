@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 
@@ -105,6 +105,27 @@ class UserDatabaseUnavailable(UserDatabaseError):
     """Raised when a user's database should be there but is missing, foreign, corrupt or busy."""
 
     status_code = 503
+
+
+class UserDatabaseOutdated(UserDatabaseError):
+    """Raised when a user's database is behind the code, or so far ahead that the code cannot use it.
+
+    ``pending`` are the migrations and tables that it lacks, ``unknown`` the migrations of newer code.
+    """
+
+    status_code = 503
+
+    def __init__(
+        self,
+        user_key: str,
+        message: str,
+        pending: Sequence[str] = (),
+        unknown: Sequence[str] = (),
+    ) -> None:
+        super().__init__(user_key, message)
+        self.args = (user_key, message, tuple(pending), tuple(unknown))
+        self.pending = tuple(pending)
+        self.unknown = tuple(unknown)
 
 
 class UserDatabaseReadOnly(UserDatabaseError):

@@ -22,6 +22,7 @@ from dsud.engines import engine
 from dsud.engines.sqlite.image import APPLICATION_ID
 from dsud.engines.sqlite.paths import uri_of
 from dsud.exceptions import DSUDError, InvalidUserKey, UserDatabaseError
+from dsud.opening import as_they_are
 from dsud.signals import user_database_provisioned
 
 State = registry.UserDatabase.State
@@ -132,7 +133,7 @@ def adopt_file(key: str, path: Path, *, only_looks: bool = False) -> Adopted:
 
     With ``only_looks`` nothing is made. Raises ``NotAdopted`` and what the engine raises.
     """
-    with _typed(key, path), _opened(path) as source:
+    with as_they_are(), _typed(key, path), _opened(path) as source:
         _refuse_without_user(key)
         _refuse_unsound(source)
         contents = contents_of(source)

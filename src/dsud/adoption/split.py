@@ -21,6 +21,7 @@ from dsud.context import use_user
 from dsud.engines import engine
 from dsud.exceptions import UserDatabaseError
 from dsud.filling import filling
+from dsud.opening import as_they_are
 from dsud.retirement import reopen_at_next_use
 
 MOVED = "moved"
@@ -61,7 +62,7 @@ class Split:
 
         Raises ``NotMoved``, ``FileNotMoved`` and what the engine raises; nothing was changed then.
         """
-        with use_user(key), _typed(key), filling(key) as is_new:
+        with use_user(key), as_they_are(), _typed(key), filling(key) as is_new:
             before = {} if is_new else recorded(key)
             missing = list(self._tables) if is_new else self._not_moved(key, before)
             contents = self._fill(key, missing, is_new=is_new) if missing else before

@@ -169,6 +169,7 @@ class Handle:
         "cursors",
         "database",
         "inode",
+        "judged",
         "lock",
         "path",
         "raw",
@@ -193,6 +194,8 @@ class Handle:
         self.reusable = reusable
         self.authorizer = authorizer
         self.inode = _inode(path)
+        #: Whether its schema need not be looked at again.
+        self.judged = False
         self.cursors: list[Callable[[], Cursor | None]] = []
         self.lock = threading.RLock()
 
