@@ -88,56 +88,73 @@ def _refused(key: str, verdict: Verdict) -> UserDatabaseOutdated:
 # Migrated when it is opened
 
 
-class OnOpening(Migrator):
-    """Migrates databases that are opened, in threads of their own which share what was recorded."""
+class Shared:
+    """What the threads of a process share that migrate databases: plans, turns and failures."""
 
     def __init__(self) -> None:
+        self.memory = SimpleNamespace()
+        self.recording = threading.Lock()
+        #: Held while code of migrations runs, because Django's operations lend the fields of models
+        #: that were recorded a default for a moment.
+        self.calling = threading.Lock()
+        self._failures: dict[str, tuple[float, str]] = {}
+
+    def recent_failure(self, key: str) -> str:
+        """Return why a database could not be migrated a moment ago, or nothing."""
+        moment, cause = self._failures.get(key, (0.0, ""))
+        return cause if time.monotonic() - moment < PAUSE else ""
+
+    def note_failure(self, key: str, cause: str) -> None:
+        """Remember why a database could not be migrated, and forget what is no longer recent."""
+        for other in list(self._failures):
+            if not self.recent_failure(other):
+                self._failures.pop(other, None)
+        self._failures[key] = time.monotonic(), cause
+
+
+_shared: dict[str, Shared] = {}
+
+# Because a lock may be held in the moment of a fork, by a thread that the child has not.
+os.register_at_fork(after_in_child=_shared.clear)
+
+
+class OnOpening(Migrator):
+    """Migrates one database that somebody waits for, by what this process has recorded."""
+
+    def __init__(self, verdict: Verdict) -> None:
         super().__init__(run=f"{timezone.now():%Y%m%dT%H%M%S}-opening")
-        self._local = SimpleNamespace()  # type: ignore[assignment]
-        self._recording = threading.Lock()
-        self._calling = threading.Lock()
-        self._turn = threading.local()
-        self._failed: dict[str, tuple[float, UserDatabaseOutdated]] = {}
+        self._verdict = verdict
+        self._shared = _shared.setdefault(schema.fingerprint(), Shared())
+        self._local = self._shared.memory  # type: ignore[assignment]
 
     def _migrate(self, key: str) -> Done:
         if engine().has_stamp(key, schema.fingerprint()):
             return ALREADY
-        self.refuse_too_soon(key)
-        with ExitStack() as self._turn.until_done:
-            return super()._migrate(key)
+        if cause := self._shared.recent_failure(key):  # Because visitors reload.
+            raise _failed(key, self._verdict, cause)
+        try:
+            with ExitStack() as self._until_done:
+                return super()._migrate(key)
+        except UserDatabaseUnavailable:
+            raise
+        except Exception as error:
+            self._shared.note_failure(key, cause := registry.cause_of(error))
+            raise _failed(key, self._verdict, cause) from error
 
     def _find_plan(self, connection: BaseDatabaseWrapper) -> Plan | None:
-        with self._recording:
+        with self._shared.recording:
             plan = super()._find_plan(connection)
         if plan is not None and plan.is_called:
-            # Because Django's operations lend the fields of recorded models a default for a moment.
-            self._turn.until_done.enter_context(self._calling)
+            self._until_done.enter_context(self._shared.calling)
         return plan
 
-    def refuse_too_soon(self, key: str) -> None:
-        """Raise the error of a moment ago once more, because visitors reload."""
-        moment, failure = self._failed.get(key, (0.0, None))
-        if failure is not None and time.monotonic() - moment < PAUSE:
-            raise UserDatabaseOutdated(*failure.args)
 
-    def note_failure(self, failure: UserDatabaseOutdated) -> None:
-        """Remember an error, and forget those of databases that may be tried again."""
-        now = time.monotonic()
-        for key, (moment, _) in list(self._failed.items()):
-            if now - moment >= PAUSE:
-                self._failed.pop(key, None)
-        self._failed[failure.user_key] = now, failure
-
-
-_migrators: dict[str, OnOpening] = {}
-
-
-def _migrator() -> OnOpening:
-    return _migrators.setdefault(schema.fingerprint(), OnOpening())
-
-
-# Because a lock may be held in the moment of the fork, by a thread that the child has not.
-os.register_at_fork(after_in_child=_migrators.clear)
+def _failed(key: str, verdict: Verdict, cause: str) -> UserDatabaseOutdated:
+    message = (
+        f"The database of user {key!r} {verdict}, and could not be migrated: {cause}."
+        f" Mend the cause and run `manage.py migrate_user_dbs --user {key}`."
+    )
+    return UserDatabaseOutdated(key, message, verdict.pending, verdict.unknown)
 
 
 def _migrate(key: str, verdict: Verdict) -> None:
@@ -146,18 +163,13 @@ def _migrate(key: str, verdict: Verdict) -> None:
     By a thread of its own: what is open here has nothing to do with it, neither a transaction of
     ``default``, which may be rolled back and the database not, nor whoever is active.
     """
-    migrator = _migrator()
     try:
-        migrator.refuse_too_soon(key)
         with ThreadPoolExecutor(1, "dsud-migrates") as executor:
-            done = executor.submit(_migrate_as, key, migrator).result()
-    except (UserDatabaseUnavailable, UserDatabaseOutdated):
-        raise  # Somebody else may be at it still, or it was tried a moment ago.
-    except Exception as error:
-        cause = registry.cause_of(error)
-        migrator.note_failure(_failed(key, verdict, cause))
-        _tell(lambda: registry.rows(key).update(last_error=cause))
-        raise _failed(key, verdict, cause) from error
+            done = executor.submit(_migrate_as, key, OnOpening(verdict)).result()
+    except UserDatabaseOutdated as failure:
+        if (cause := failure.__cause__) is not None:  # Else it failed a moment ago.
+            _tell(lambda: registry.record_failure(key, cause))
+        raise
     if done is not ALREADY:
         logger.info("Migrated a user database when it was opened, by %s.", done.how)
         _tell(lambda: provisioning.register(key, current=done.is_current))
@@ -170,14 +182,6 @@ def _migrate_as(key: str, migrator: Migrator) -> Done:
     finally:
         release(force=Force.EVERYTHING)
         connections.close_all()
-
-
-def _failed(key: str, verdict: Verdict, cause: str) -> UserDatabaseOutdated:
-    message = (
-        f"The database of user {key!r} {verdict}, and could not be migrated: {cause}."
-        f" Mend the cause and run `manage.py migrate_user_dbs --user {key}`."
-    )
-    return UserDatabaseOutdated(key, message, verdict.pending, verdict.unknown)
 
 
 def _tell(write: Callable[[], object]) -> None:
