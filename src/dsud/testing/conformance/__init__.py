@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dsud.testing.conformance.columns import ColumnTests, ConstraintTests, MigrationTests
 from dsud.testing.conformance.cursors import HookTests, LeaseTests
+from dsud.testing.conformance.judging import JudgingTests
 from dsud.testing.conformance.keys import KeyTests
 from dsud.testing.conformance.places import DeletionTests, PlaceTests
 from dsud.testing.conformance.ranges import DistinctKeyTests
@@ -31,6 +32,7 @@ class EngineConformance(
     FileTests,
     CheckTests,
     HookTests,
+    JudgingTests,
     LeaseTests,
     TransactionTests,
     ProcessTests,
