@@ -82,10 +82,10 @@ class NotSupportedByEngine(DSUDError):
 class UserDatabaseError(DSUDError):
     """Raised when one user's database cannot serve; the parent of those that name a user."""
 
-    def __init__(self, user_key: str, message: str) -> None:
+    def __init__(self, user_key: str, message: str, *data: object) -> None:
         self.user_key = user_key
         self.message = message
-        super().__init__(user_key, message)
+        super().__init__(user_key, message, *data)
 
     def __str__(self) -> str:
         return self.message
@@ -122,10 +122,9 @@ class UserDatabaseOutdated(UserDatabaseError):
         pending: Sequence[str] = (),
         unknown: Sequence[str] = (),
     ) -> None:
-        super().__init__(user_key, message)
-        self.args = (user_key, message, tuple(pending), tuple(unknown))
         self.pending = tuple(pending)
         self.unknown = tuple(unknown)
+        super().__init__(user_key, message, self.pending, self.unknown)
 
 
 class UserDatabaseReadOnly(UserDatabaseError):

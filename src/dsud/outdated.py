@@ -48,10 +48,10 @@ def judge(connection: BaseDatabaseWrapper, /, *, opened: bool) -> bool:
     key = key_of_alias(connection.alias)
     if key is None or opening.takes_all():
         return False
-    wanted = conf.DSUD_OUTDATED
-    if wanted == SERVE or engine().staged_here(key) is not None:
+    wanted, here = conf.DSUD_OUTDATED, engine()
+    if wanted == SERVE or here.staged_here(key) is not None:
         return True  # What this thread has staged was made by this code.
-    replayer = engine().replayer()
+    replayer = here.replayer()
     if replayer is not None and replayer.has_stamp(connection, schema.fingerprint()):
         return True
     verdict = verdicts.verdict_on(connection)
