@@ -107,7 +107,7 @@ FOUND_BY = {
     "Nothing": ["unknown_option_is_found"],
     "AsksNobodyForCursors": ["cursor_is_asked_for", "connection_of_another_user_is_refused"],
     "JudgesNobody": ["opened_database_is_judged", "what_judging_raises_arrives"],
-    "KeepsRefused": ["refused_database_gives_its_place_back"],
+    "KeepsRefused": ["refused_database_is_judged_again"],
     "JudgesOnce": ["refused_database_is_judged_again"],
     "AsksNobodyForRows": ["cursor_use_is_asked_for", "queries_of_the_orm_are_asked_for"],
     "AsksForFirstRowOnly": ["each_row_is_asked_for"],

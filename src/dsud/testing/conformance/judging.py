@@ -85,11 +85,13 @@ class JudgingTests(EngineSuite):
         make("1")
         judge = Judge(refuses=True)
         with self.judged_by(judge):
-            with self.assertRaises(Refused):
-                read("1")
+            with as_user("1"):
+                for _ in range(2):
+                    with self.assertRaises(Refused):
+                        schema.rows("Entry").count()
             judge.refuses = False
             self.assertEqual(read("1"), [])
-        self.assertEqual(judge.asked, [("user_1", True)] * 2)
+        self.assertEqual(judge.asked, [("user_1", True)] * 3)
 
     def test_refused_database_gives_its_place_back(self) -> None:
         """A connection that was refused does not count against the cap any more."""
