@@ -16,7 +16,10 @@ EXAMPLE = ROOT / "example"
 PYTHON_PATH = [EXAMPLE, ROOT, ROOT / "src"]
 
 
-def environment(data: Path, *, settings: str = "tests.example_settings") -> dict[str, str]:
+SETTINGS = "tests.example_settings"
+
+
+def environment(data: Path, *, settings: str = SETTINGS) -> dict[str, str]:
     """Return the environment in which the example keeps its files in `data`."""
     return os.environ | {
         "DJANGO_SETTINGS_MODULE": settings,
@@ -27,7 +30,7 @@ def environment(data: Path, *, settings: str = "tests.example_settings") -> dict
     }
 
 
-def manage(data: Path, *arguments: str, settings: str = "tests.example_settings") -> str:
+def manage(data: Path, *arguments: str, settings: str = SETTINGS) -> str:
     """Run the example's manage.py and return its output; raise when it fails."""
     finished = subprocess.run(
         [sys.executable, EXAMPLE / "manage.py", *arguments],
@@ -43,13 +46,15 @@ def manage(data: Path, *arguments: str, settings: str = "tests.example_settings"
 
 
 @contextmanager
-def gunicorn(data: Path, *, workers: int = 2, threads: int = 4) -> Iterator[str]:
+def gunicorn(
+    data: Path, *, workers: int = 2, threads: int = 4, settings: str = SETTINGS
+) -> Iterator[str]:
     """Serve the example from `data` under gunicorn and yield its address."""
     listener = socket.create_server((HOST, 0))
     command = ["gunicorn", "notebook.wsgi", "--bind", f"fd://{listener.fileno()}"]
     command += ["--worker-class", "gthread", "--workers", str(workers), "--threads", str(threads)]
     command += ["--no-control-socket"]  # because it would lie in the home directory
-    with served(command, listener=listener, data=data) as address:
+    with served(command, listener=listener, data=data, settings=settings) as address:
         yield address
 
 
@@ -64,7 +69,9 @@ def uvicorn(data: Path, *, workers: int = 1) -> Iterator[str]:
 
 
 @contextmanager
-def served(command: list[str], *, listener: socket.socket, data: Path) -> Iterator[str]:
+def served(
+    command: list[str], *, listener: socket.socket, data: Path, settings: str = SETTINGS
+) -> Iterator[str]:
     """Run a server module on a listening socket until the block ends.
 
     An error inside the block, also that of a server which died, carries the end of its log.
@@ -75,7 +82,7 @@ def served(command: list[str], *, listener: socket.socket, data: Path) -> Iterat
         server = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=EXAMPLE,
-            env=environment(data),
+            env=environment(data, settings=settings),
             pass_fds=[listener.fileno()],
             stdout=output,
             stderr=subprocess.STDOUT,

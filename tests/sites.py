@@ -20,6 +20,7 @@ from dsud import lifecycle, provisioning, schema
 from dsud.context import use_user
 from dsud.engines import engine
 from dsud.models import UserDatabase
+from dsud.opening import as_they_are
 User = get_user_model()
 
 def in_children(number, run):

@@ -27,6 +27,7 @@ from dsud.engines.ranges import number_of
 from dsud.engines.sqlite import files as places
 from dsud.exceptions import NotSupportedByEngine, UserDatabaseUnavailable
 from dsud.models import UserDatabase
+from dsud.opening import as_they_are
 from dsud.signals import user_database_provisioned
 from tests.archive.models import Draft, Sheet
 from tests.library.models import Book, Loan
@@ -54,7 +55,7 @@ def people(settings: pytest_django.Settings) -> list[User]:
 
 
 def texts(user: object) -> list[str]:
-    with use_user(user):
+    with use_user(user), as_they_are():
         return list(Note.objects.order_by("pk").values_list("text", flat=True))
 
 
@@ -246,7 +247,7 @@ def test_adopt_file__takes_along_what_is_in_the_wal(old: Path, people: list[User
 
 def test_adopt_files__again_changes_nothing(old: Path, people: list[User]) -> None:
     adopt_files(old)
-    with use_user(1):
+    with use_user(1), as_they_are():
         Note.objects.create(text="written since")
     raw(old / "user_1.sqlite3", "INSERT INTO notes_note (text) VALUES ('written by the old site')")
     again = adopt_files(old)
@@ -287,7 +288,7 @@ def test_adopt_file__in_the_place_of_an_empty_database(
     location: Path, old: Path, people: list[User]
 ) -> None:
     provisioning.provision("1")
-    with use_user(1):
+    with use_user(1), as_they_are():
         assert Note.objects.count() == 0
         adopt_file("1", old / "user_1.sqlite3")
         assert Note.objects.count() == 2
@@ -326,7 +327,7 @@ def test_adopt_files__gives_ranges_of_keys(
 ) -> None:
     settings.DSUD_DISTINCT_KEYS = True
     adopt_files(old)
-    with use_user(1):
+    with use_user(1), as_they_are():
         assert sorted(Note.objects.values_list("pk", flat=True)) == [1, 2]
         assert number_of(Note.objects.create(text="new").pk) > 0
 
@@ -563,7 +564,7 @@ class KilledAt:
         sys.setprofile(None)
 
 def texts(pk):
-    with use_user(pk):
+    with use_user(pk), as_they_are():
         return list(Note.objects.values_list("text", flat=True))
 
 expected = {1: ["soup", "bread"], 2: ["bike"], 3: [], 4: ["garden"]}

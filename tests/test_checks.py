@@ -283,6 +283,15 @@ def test_dsud_E016__callable_cannot_be_imported(
     assert name in found("dsud.E016", list(checks.check_settings())).msg
 
 
+def test_dsud_E023__unknown_value(settings: pytest_django.Settings) -> None:
+    settings.DSUD_OUTDATED = "Migrate"
+    message = found("dsud.E023", dsud_messages())
+    assert (message.msg, message.hint) == (
+        "DSUD_OUTDATED is 'Migrate'.",
+        'Set DSUD_OUTDATED = "refuse", "migrate" or "serve".',
+    )
+
+
 def test_dsud_E022__engine_gives_no_ranges(
     settings: pytest_django.Settings, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from dsud import engines, retirement, schema
 from dsud.connections import alias_of
 from dsud.context import current_user_id, use_user
 from dsud.models import UserDatabase
+from dsud.opening import as_they_are
 from dsud.pool import pool
 from tests.notes.models import Note
 from tests.scripts import run_script
@@ -84,7 +85,7 @@ def evolving(settings: pytest_django.Settings) -> None:
 
 
 def shelf_columns(user: User) -> list[str]:
-    with use_user(user), connections[alias_of(str(user.pk))].cursor() as cursor:
+    with use_user(user), as_they_are(), connections[alias_of(str(user.pk))].cursor() as cursor:
         cursor.execute("SELECT name FROM pragma_table_info('evolving_shelf')")
         return [name for (name,) in cursor.fetchall()]
 
@@ -196,7 +197,7 @@ def test_migrate__one_broken_database_does_not_stop_the_others(evolving: None) -
     run("migrate_user_dbs", "evolving", "0001")
     corrupt(bob)
     lose(carol)
-    with use_user(dave), connections[alias_of(str(dave.pk))].cursor() as cursor:
+    with use_user(dave), as_they_are(), connections[alias_of(str(dave.pk))].cursor() as cursor:
         # Two shelves of one name cannot become unique.
         cursor.execute("INSERT INTO evolving_shelf (name) VALUES ('twice'), ('twice')")
 
@@ -219,7 +220,7 @@ def test_migrate__one_broken_database_does_not_stop_the_others(evolving: None) -
     assert row_of(dave).last_error == (
         "IntegrityError: UNIQUE constraint failed: new__evolving_shelf.name"
     )
-    with use_user(dave), connections[alias_of(str(dave.pk))].cursor() as cursor:
+    with use_user(dave), as_they_are(), connections[alias_of(str(dave.pk))].cursor() as cursor:
         cursor.execute("SELECT name FROM evolving_shelf")
         # Nothing of the migration before the one that failed.
         assert cursor.fetchall() == [("twice",), ("twice",)]

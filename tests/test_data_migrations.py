@@ -31,7 +31,7 @@ def look():
     found = {"stands": list(Stand.objects.order_by("pk").values_list("name", flat=True))}
     found["default"] = tables("default")
     for user in User.objects.order_by("pk"):
-        with use_user(user):
+        with use_user(user), as_they_are():
             connections[f"user_{user.pk}"].ensure_connection()
             found[str(user)] = {
                 "wares": list(Ware.objects.order_by("pk").values_list("title", "slug")),
@@ -80,7 +80,7 @@ def insert(alias, table, **row):
         cursor.execute(f"INSERT INTO {table} ({names}) VALUES ({places})", list(row.values()))
 insert("default", "bazaar_stall", id=70, name="fish")
 for user, title in ((alice, "Cod"), (bob, "Eel")):
-    with use_user(user):
+    with use_user(user), as_they_are():
         insert(f"user_{user.pk}", "bazaar_offer", owner_id=user.pk, stall_id=70, title=title)
 """
 

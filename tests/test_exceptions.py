@@ -16,6 +16,7 @@ from dsud.exceptions import (
     UserDatabaseAlreadyExists,
     UserDatabaseDoesNotExist,
     UserDatabaseError,
+    UserDatabaseOutdated,
     UserDatabaseUnavailable,
     WrongUser,
 )
@@ -30,6 +31,7 @@ ERRORS = [
     UserDatabaseDoesNotExist("7", "there is none"),
     UserDatabaseAlreadyExists("7", "there is one"),
     UserDatabaseUnavailable("7", "it is gone"),
+    UserDatabaseOutdated("7", "it is behind", ["notes.0002"], ["notes.0003"]),
     FleetFailed({"7": UserDatabaseUnavailable("7", "it is gone"), "8": ValueError("odd")}),
 ]
 
@@ -68,6 +70,7 @@ def test_status__of_the_response() -> None:
         "UserDatabaseError": 500,
         "UserDatabaseDoesNotExist": 503,
         "UserDatabaseAlreadyExists": 500,
+        "UserDatabaseOutdated": 503,
         "UserDatabaseUnavailable": 503,
         "FleetFailed": 500,
     }

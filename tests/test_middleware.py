@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from pathlib import Path
 
 import pytest
@@ -593,6 +594,23 @@ def test_unavailable__answers_503_to_that_user_only(
 
     assert get(address, user=users[1]).content == b"person1"
     assert get("/say/", user=broken).status_code == 200
+    assert_nothing_is_left()
+
+
+@pytest.mark.parametrize("address", ["/read/", "/aread/", "/lazy/"])
+def test_outdated__answers_503_to_that_user_only(
+    get, users: list[User], templates: Path, address: str
+) -> None:
+    pool.close_idle()
+    with closing(sqlite3.connect(engine().path_of(user_key(users[0])))) as raw:
+        raw.executescript("PRAGMA user_version = 0; DELETE FROM django_migrations")
+    response = get(address, user=users[0])
+    assert response.status_code == 503
+    assert response["Retry-After"] == "30"
+    assert "Nothing is lost." in response.content.decode()
+
+    assert get(address, user=users[1]).content == b"person1"
+    assert get("/say/", user=users[0]).status_code == 200
     assert_nothing_is_left()
 
 

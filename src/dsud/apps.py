@@ -20,7 +20,12 @@ from dsud import (
     transactions,
 )
 from dsud.connections import key_of_alias, resolve_aliases_on_demand
-from dsud.engines.hooks import ask_before_cursors, keep_copies_in, provide_missing_with
+from dsud.engines.hooks import (
+    ask_before_cursors,
+    judge_schemas_with,
+    keep_copies_in,
+    provide_missing_with,
+)
 from dsud.engines.scratch import scratch
 
 
@@ -34,11 +39,12 @@ class DSUDConfig(AppConfig):
     def ready(self) -> None:
         """Connect the query path with what makes, deletes and checks user databases."""
         # Not before, because they import models.
-        from dsud import checks, history, lifecycle, mirrors, provisioning, switch
+        from dsud import checks, history, lifecycle, mirrors, outdated, provisioning, switch
 
         scratch.remember_configured()
         resolve_aliases_on_demand()
         provide_missing_with(provisioning.provide)
+        judge_schemas_with(outdated.judge)
         keep_copies_in(mirrors.copied_tables)
         guards.install()
         results.install()

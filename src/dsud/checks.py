@@ -19,8 +19,7 @@ from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 from django.utils.module_loading import import_string
 
 from dsud import switch
-from dsud.conf import FIRST_USE, SIGN_UP, conf
-from dsud.connections import ALIAS_PREFIX
+from dsud.conf import conf
 from dsud.engines import engine
 from dsud.engines.abilities import DISTINCT_KEYS
 from dsud.engines.sqlite.checks import may_lose_commits
@@ -30,11 +29,11 @@ from dsud.middleware import DatabaseSwitchMiddleware
 from dsud.model_checks import check_crossing, check_mirrors
 from dsud.router import (
     APP_ATTRIBUTE,
-    TEMPLATE_ALIAS,
     UserSpecificDatabaseRouter,
     is_user_model,
 )
 from dsud.schema import user_models
+from dsud.setting_checks import check_settings
 
 MIDDLEWARE = "dsud.middleware.DatabaseSwitchMiddleware"
 ROUTER = "dsud.router.UserSpecificDatabaseRouter"
@@ -231,51 +230,7 @@ def _check_shared_model(model: type[Model]) -> Iterator[CheckMessage]:
             )
 
 
-# Settings and engine
-
-
-def check_settings(**kwargs: object) -> Iterator[CheckMessage]:
-    """Look for settings that are misspelt or cannot be used."""
-    known = conf.names()
-    for name in dir(settings):
-        if name.startswith("DSUD_") and name not in known:
-            yield Error(f"There is no setting {name}.", hint=_suggest_setting(name), id="dsud.E012")
-    if unknown := set(conf.DSUD_PROVISION) - {SIGN_UP, FIRST_USE}:
-        yield Error(
-            f"DSUD_PROVISION has {sorted(unknown)}.",
-            hint=f'Set DSUD_PROVISION = ["{SIGN_UP}", "{FIRST_USE}"], or one of them, or none.',
-            id="dsud.E014",
-        )
-    yield from _check_callables()
-    for alias in settings.DATABASES:
-        if alias.startswith((ALIAS_PREFIX, TEMPLATE_ALIAS)):
-            yield Error(
-                f"DATABASES has the alias {alias!r}, and aliases that begin so belong to users.",
-                hint=f"Rename DATABASES[{alias!r}].",
-                id="dsud.E015",
-            )
-
-
-def _suggest_setting(name: str) -> str:
-    close = difflib.get_close_matches(name, conf.names(), n=1)
-    return f"Did you mean {close[0]}?" if close else "Remove it."
-
-
-def _check_callables() -> Iterator[CheckMessage]:
-    for name in ("DSUD_USER_RESOLVER", "DSUD_SWITCH_PERMISSION"):
-        path = getattr(conf, name)
-        if path is None:
-            continue
-        try:
-            usable = callable(import_string(path))
-        except ImportError:
-            usable = False
-        if not usable:
-            yield Error(
-                f"{name} is {path!r}, which cannot be imported or called.",
-                hint=f'Set {name} = "package.module.function".',
-                id="dsud.E016",
-            )
+# Engine
 
 
 def check_engine(**kwargs: object) -> list[CheckMessage]:

@@ -14,6 +14,10 @@ T = TypeVar("T")
 SIGN_UP = "sign_up"
 FIRST_USE = "first_use"
 
+REFUSE = "refuse"
+MIGRATE = "migrate"
+SERVE = "serve"
+
 
 class EngineSettings(TypedDict, total=False):
     """One entry of ``USER_DATABASES``: the shape of ``DATABASES`` and ``STORAGES``."""
@@ -78,6 +82,10 @@ class Conf:
 
     #: When a user database is made: at "sign_up" (on commit), at "first_use", or both.
     DSUD_PROVISION = Setting[Sequence[str]](lambda: (SIGN_UP, FIRST_USE))
+
+    #: What is done when a database is opened that is not at the schema of the code: it is refused
+    #: ("refuse"), brought there ("migrate") or used as it is ("serve").
+    DSUD_OUTDATED = Setting[str](lambda: REFUSE)
 
     #: Whether primary keys of different users never collide; for models with a BigAutoField.
     DSUD_DISTINCT_KEYS = Setting[bool](lambda: False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied
 
@@ -82,10 +82,10 @@ class NotSupportedByEngine(DSUDError):
 class UserDatabaseError(DSUDError):
     """Raised when one user's database cannot serve; the parent of those that name a user."""
 
-    def __init__(self, user_key: str, message: str) -> None:
+    def __init__(self, user_key: str, message: str, *data: object) -> None:
         self.user_key = user_key
         self.message = message
-        super().__init__(user_key, message)
+        super().__init__(user_key, message, *data)
 
     def __str__(self) -> str:
         return self.message
@@ -105,6 +105,26 @@ class UserDatabaseUnavailable(UserDatabaseError):
     """Raised when a user's database should be there but is missing, foreign, corrupt or busy."""
 
     status_code = 503
+
+
+class UserDatabaseOutdated(UserDatabaseError):
+    """Raised when a user's database is behind the code, or so far ahead that the code cannot use it.
+
+    ``pending`` are the migrations and tables that it lacks, ``unknown`` the migrations of newer code.
+    """
+
+    status_code = 503
+
+    def __init__(
+        self,
+        user_key: str,
+        message: str,
+        pending: Sequence[str] = (),
+        unknown: Sequence[str] = (),
+    ) -> None:
+        self.pending = tuple(pending)
+        self.unknown = tuple(unknown)
+        super().__init__(user_key, message, self.pending, self.unknown)
 
 
 class UserDatabaseReadOnly(UserDatabaseError):

@@ -17,6 +17,7 @@ from dsud import key_ranges, migration_signals, mirrors, provisioning, replay, s
 from dsud.connections import alias_of, release
 from dsud.engines import engine
 from dsud.leases import Force
+from dsud.opening import as_they_are
 from dsud.plans import Plan
 from dsud.recording import Target, Targets
 
@@ -89,7 +90,7 @@ class Migrator:
         snapshots, migrations before the one that failed stay applied where they need it.
         """
         provisioning.refuse_missing(key)
-        with engine().lock(key):
+        with as_they_are(), engine().lock(key):
             if not self.on_copies:
                 return self._migrate(key)
             with closing(_Discarded(key)):
@@ -101,7 +102,8 @@ class Migrator:
         Raises ``RecordingFailed``.
         """
         provisioning.refuse_missing(key)
-        return self._find_plan(connections[alias_of(key)])
+        with as_they_are():
+            return self._find_plan(connections[alias_of(key)])
 
     def _find_plan(self, connection: BaseDatabaseWrapper) -> Plan | None:
         replayer = engine().replayer()

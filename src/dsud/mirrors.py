@@ -25,7 +25,7 @@ from dsud.context import Activation, Block, user_key
 from dsud.engines import engine
 from dsud.engines.hooks import writing_copies
 from dsud.engines.staged import Rows
-from dsud.exceptions import UserDatabaseError
+from dsud.exceptions import UserDatabaseError, UserDatabaseOutdated
 from dsud.router import DECISIVE, has_copies, is_mirrored, refuse_copy
 
 if TYPE_CHECKING:
@@ -330,9 +330,10 @@ def _follow(key: str, *, of_users: bool, shared: Mapping[str, Rows] | None = Non
     try:
         if engine().serves(key):
             renew(key, of_users=of_users, shared=shared)
+    except UserDatabaseOutdated:
+        registry.rows(key).update(schema="")  # Whoever migrates it renews them.
     except (UserDatabaseError, DatabaseError) as error:
-        # The user must be saved all the same, for one, to be deactivated, or while the tables of the
-        # copies are a migration behind; migrating renews them.
+        # The user must be saved all the same, for one, to be deactivated.
         logger.warning("The copies in a user database could not be renewed.", exc_info=True)
         registry.record_failure(key, error)
 

@@ -107,7 +107,8 @@ def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets) -> None:
     """Let Django's own executor work on the clone."""
     _ = clone.features.supports_json_field  # Finds out by a statement, once.
     executor = MigrationExecutor(clone, tape.follow)
-    _refuse_unknown(executor)
+    if ahead := unknown_migrations(executor):
+        raise AheadOfCode(ahead)
     executor.loader.check_consistent_history(clone)
     wanted = targets(executor)
     plan = executor.migration_plan(wanted)
@@ -128,8 +129,8 @@ def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets) -> None:
         executor.migrate(wanted, plan=plan)
 
 
-def _refuse_unknown(executor: MigrationExecutor) -> None:
-    """Raise ``AheadOfCode`` when the last migration of an app is one that the code does not have.
+def unknown_migrations(executor: MigrationExecutor) -> list[str]:
+    """Return the last migrations of apps that are none of the code's, because newer code applied them.
 
     Others may be missing, because what was squashed is removed one day.
     """
@@ -138,13 +139,11 @@ def _refuse_unknown(executor: MigrationExecutor) -> None:
         rows = executor.recorder.migration_qs.order_by("id")
         last.update(rows.values_list("app", "name"))
     known = executor.loader.disk_migrations
-    ahead = [
+    return sorted(
         f"{app}.{name}"
         for app, name in last.items()
         if app in executor.loader.migrated_apps and (app, name) not in known
-    ]
-    if ahead:
-        raise AheadOfCode(sorted(ahead))
+    )
 
 
 def _rename_content_types(

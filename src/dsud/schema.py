@@ -60,7 +60,7 @@ def _facts() -> Iterator[str]:
     loader = MigrationLoader(None)
     for key in sorted(loader.disk_migrations):
         yield ".".join(key)
-        if has_user_models(key[0]) or key[0] in _apps_of_copies():
+        if has_user_models(key[0]) or has_copies(key[0]):
             yield Path(inspect.getfile(type(loader.disk_migrations[key]))).read_bytes().hex()
     models = sorted(models_here(), key=_label)
     yield from (f"{_label(model)} {is_user_model(model)}" for model in models)
@@ -83,8 +83,9 @@ def _live_here(models: Iterable[type[Model]]) -> Iterator[type[Model]]:
     return (model for model in models if is_user_model(model) or is_mirrored(model))
 
 
-def _apps_of_copies() -> set[str]:
-    return {label.split(".")[0] for label in mirrored_labels()}
+def has_copies(app_label: str) -> bool:
+    """Tell whether user databases hold copies of an app's rows."""
+    return any(label.split(".")[0] == app_label for label in mirrored_labels())
 
 
 def _label(model: type[Model]) -> str:

@@ -146,6 +146,17 @@ def undo_with_block(undo: Callable[[], None]) -> None:
     _levels.stack[-1].undo.append(undo)
 
 
+def after_blocks(do: Callable[[], None]) -> None:
+    """Call something as soon as no transaction of ``default`` is open, however that ends."""
+    if not connections[DEFAULT_DB_ALIAS].in_atomic_block:
+        do()
+        return
+    again = functools.partial(after_blocks, do)
+    transaction.on_commit(again, using=DEFAULT_DB_ALIAS)
+    if _levels.stack:  # A block that names ``default`` is none of these.
+        undo_with_block(again)
+
+
 def end_birth_with_block(alias: str, undo: Callable[[], None]) -> None:
     """Call something when the block is rolled back in which a test has made a user database.
 

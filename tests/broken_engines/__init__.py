@@ -275,6 +275,18 @@ class AsksNobodyForCursors(Engine):
     """See ``base``."""
 
 
+class JudgesNobody(Engine):
+    """See ``base``."""
+
+
+class KeepsRefused(Engine):
+    """See ``base``."""
+
+
+class JudgesOnce(Engine):
+    """See ``base``."""
+
+
 class AsksNobodyForRows(Engine):
     """See ``base``."""
 

@@ -3,6 +3,7 @@
 from django.db.backends.sqlite3.schema import DatabaseSchemaEditor
 
 from dsud import engines
+from dsud.engines.hooks import Hooks
 from dsud.engines.sqlite import base, schema
 from dsud.engines.sqlite.connection import Cursor
 from dsud.leases import Force, Lease
@@ -39,6 +40,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.SchemaEditorClass = DatabaseSchemaEditor
         if breaks("GivesKeysTwice"):
             self.SchemaEditorClass = ForgetfulEditor
+
+    def _judge(self, lease):
+        if breaks("JudgesNobody"):
+            return
+        if breaks("JudgesOnce"):
+            lease.handle.judged = True
+        if breaks("KeepsRefused"):
+            lease.handle.judged = Hooks.judge_schema(self, opened=True)
+        else:
+            super()._judge(lease)
 
     def _cursor(self, name=None):
         if breaks("AsksNobodyForCursors"):

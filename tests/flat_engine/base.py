@@ -90,6 +90,16 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.lease = pool.lease((__name__, self.user_key), self, self.open)
         except PoolError as error:
             raise UserDatabaseUnavailable(self.user_key, str(error)) from error
+        self.judge()
+
+    def judge(self):
+        """Ask whether the database may be used as it is; part from it if not."""
+        try:
+            if Hooks.judge_schema is not None:
+                Hooks.judge_schema(self, opened=True)
+        except BaseException:
+            self.close()
+            raise
 
     def open(self):
         super().connect()

@@ -23,6 +23,7 @@ from dsud.engines import engine
 from dsud.engines.sqlite.image import APPLICATION_ID
 from dsud.engines.sqlite.paths import uri_of
 from dsud.exceptions import DSUDError, InvalidUserKey, UserDatabaseError
+from dsud.opening import as_they_are
 from dsud.signals import user_database_provisioned
 
 State = registry.UserDatabase.State
@@ -134,7 +135,7 @@ def adopt_file(key: str, path: Path, *, only_looks: bool = False) -> Adopted:
     With ``only_looks`` nothing is made. Raises ``NotAdopted`` and what the engine raises.
     """
     what = f"The file {path.name} of user {key!r} was not taken over"
-    with typed(key, NotAdopted, what), _opened(path) as source:
+    with as_they_are(), typed(key, NotAdopted, what), _opened(path) as source:
         _refuse_without_user(key)
         _refuse_unsound(source)
         contents = contents_of(source)

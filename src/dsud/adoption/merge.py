@@ -18,6 +18,7 @@ from dsud.connections import alias_of
 from dsud.context import primary_key_field, use_user
 from dsud.engines import engine
 from dsud.exceptions import UserDatabaseError
+from dsud.opening import as_they_are
 
 #: How many rows are in memory at a time.
 CHUNK = 400
@@ -47,7 +48,7 @@ class Merge:
         """
         provisioning.refuse_missing(key)
         what = f"The rows of user {key!r} were not merged"
-        with use_user(key), typed(key, NotMerged, what), engine().lock(key):
+        with use_user(key), as_they_are(), typed(key, NotMerged, what), engine().lock(key):
             before = self._journal.recorded(key)
             missing = [table for table in self._tables if table.label not in before]
             done = [table for table in self._tables if table.label in before]

@@ -20,6 +20,7 @@ from dsud.adoption.values import in_batches
 from dsud.context import use_user
 from dsud.engines import engine
 from dsud.exceptions import DSUDError, UserDatabaseError
+from dsud.opening import as_they_are
 
 #: How many rows one statement deletes.
 BATCH = 500
@@ -70,7 +71,7 @@ class Removal:
 
     def _verify(self, key: str) -> None:
         """Raise ``NotMoved`` unless ``default`` has exactly what a split put into the user's database."""
-        with use_user(key):
+        with use_user(key), as_they_are():
             moved = recorded(key) if engine().exists(key) else {}
             labels = [table.label for table in self._plan.tables]
             source = self._carrier.contents_of_source(key, self._plan.owners[key], labels)

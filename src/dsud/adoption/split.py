@@ -20,6 +20,7 @@ from dsud.context import use_user
 from dsud.engines import engine
 from dsud.exceptions import UserDatabaseError
 from dsud.filling import filling
+from dsud.opening import as_they_are
 from dsud.registrations import Registrations, registering
 from dsud.retirement import reopen_at_next_use
 
@@ -72,7 +73,12 @@ class Split:
         Raises ``NotMoved``, ``FileNotMoved`` and what the engine raises; nothing was changed then.
         """
         what = f"The rows of user {key!r} were not moved"
-        with use_user(key), typed(key, NotMoved, what), filling(key, self._registrations) as is_new:
+        with (
+            use_user(key),
+            as_they_are(),
+            typed(key, NotMoved, what),
+            filling(key, self._registrations) as is_new,
+        ):
             before = {} if is_new else recorded(key)
             missing = list(self._tables) if is_new else self._not_moved(key, before)
             contents = self._fill(key, missing, is_new=is_new) if missing else before

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -23,6 +23,13 @@ def writing_copies() -> Iterator[None]:
         may_write_copies.reset(token)
 
 
+class JudgeSchema(Protocol):
+    """Says whether a database may be used whose schema is not that of the code."""
+
+    def __call__(self, connection: BaseDatabaseWrapper, /, *, opened: bool) -> bool:
+        """Tell whether what was opened need not be judged again; raise when it must not be used."""
+
+
 class Hooks:
     """What every engine calls, and knows nothing else of."""
 
@@ -34,6 +41,11 @@ class Hooks:
 
     #: Returns the tables that hold copies of shared rows: to be written while ``may_write_copies`` only.
     copied_tables: ClassVar[Callable[[], frozenset[str]] | None] = None
+
+    #: Called with the Django connection that has leased a database for which it was not called yet, or
+    #: has not said True; it may refuse it, and may close and connect the connection once more. With
+    #: ``opened=False`` after a statement failed, perhaps because the schema has changed since.
+    judge_schema: ClassVar[JudgeSchema | None] = None
 
     #: Called with a user's key before a cursor for their database executes or fetches; may refuse.
     before_cursor_use: ClassVar[Callable[[str], None] | None] = None
@@ -50,6 +62,11 @@ def provide_missing_with(provide: Callable[[str], None]) -> None:
     It gets the user's key and makes the database or raises; the query path itself knows no registry.
     """
     Hooks.when_missing = staticmethod(provide)
+
+
+def judge_schemas_with(judge: JudgeSchema) -> None:
+    """Tell the engines what to call when they have opened a database that is there."""
+    Hooks.judge_schema = staticmethod(judge)
 
 
 def ask_before_cursors(

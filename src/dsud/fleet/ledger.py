@@ -18,6 +18,7 @@ from dsud.engines import engine
 from dsud.fleet.outcomes import Outcome
 from dsud.fleet.workers import Workers, for_each
 from dsud.models import UserDatabase
+from dsud.opening import as_they_are
 
 State = UserDatabase.State
 
@@ -56,7 +57,8 @@ def verify(
 def look(key: str) -> Facts:
     """Return what the database of the active user says of itself."""
     size = engine().size(key) if engine().exists(key) else 0
-    return Facts(size, engine().last_written(key), is_current(alias_of(key)))
+    with as_they_are():
+        return Facts(size, engine().last_written(key), is_current(alias_of(key)))
 
 
 #: What is known of databases with the same migrations and the same tables.

@@ -19,6 +19,7 @@ from dsud.connections import alias_of
 from dsud.context import use_user
 from dsud.engines import engine
 from dsud.exceptions import FleetFailed
+from dsud.opening import unmigrated
 
 R = TypeVar("R")
 
@@ -73,6 +74,7 @@ class ReadOnly:
     def __enter__(self) -> None:
         # Because reading makes a database where there is none.
         provisioning.refuse_missing(self._key)
+        self._entered.enter_context(unmigrated())
         self._entered.enter_context(engine().read_only(connections[alias_of(self._key)]))
 
     def __exit__(self, *raised: object) -> None:

@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 #: Primary result codes of a file that cannot be trusted (https://www.sqlite.org/rescode.html).
 _BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR}
 
+#: Result codes of a statement that was written for another schema.
+_OF_THE_SCHEMA = {
+    sqlite3.SQLITE_ERROR,
+    sqlite3.SQLITE_SCHEMA,
+    sqlite3.SQLITE_CONSTRAINT_NOTNULL,
+}
+
 
 class BrokenUserDatabase(UserDatabaseUnavailable, OperationalError):
     """Raised when a query finds the file broken.
@@ -40,7 +47,7 @@ class BrokenUserDatabase(UserDatabaseUnavailable, OperationalError):
 
 
 class UserDatabaseErrorWrapper(DatabaseErrorWrapper):
-    """Raise a typed error when SQLite finds out in a query that the file is broken."""
+    """Raise a typed error when SQLite finds out that the file is broken, or for other code by now."""
 
     wrapper: DatabaseWrapper
 
@@ -57,6 +64,8 @@ class UserDatabaseErrorWrapper(DatabaseErrorWrapper):
             if code in _BROKEN and self.wrapper.user_key is not None:
                 error = unavailable(self.wrapper.user_key, exc_value)
                 raise BrokenUserDatabase(error.user_key, str(error)) from exc_value
+            if getattr(exc_value, "sqlite_errorcode", 0) in _OF_THE_SCHEMA:
+                self.wrapper.judge_again()
         super().__exit__(exc_type, exc_value, traceback)
 
 
@@ -91,8 +100,27 @@ class DatabaseWrapper(base.DatabaseWrapper):
         with self._lease_lock:
             lease = self._take_lease(self.user_key)
             self._work_on(lease)
-        if lease.opened:
+            if not lease.handle.judged:
+                self._judge(lease)
+        if lease.opened and self._lease is lease:  # Unless it was opened once more to be judged.
             connection_created.send(sender=self.__class__, connection=self)
+
+    def _judge(self, lease: Lease[Handle]) -> None:
+        """Ask whether a database may be used that was opened; it is given back if not."""
+        if (judge := Hooks.judge_schema) is None:
+            return
+        try:
+            lease.handle.judged = judge(self, opened=True)
+        except BaseException:
+            pool.give_back(lease, force=Force.EVERYTHING)
+            raise
+
+    def judge_again(self) -> None:
+        """Ask once more, because a statement failed as if the schema had changed since."""
+        lease, judge = self._lease, Hooks.judge_schema
+        if lease is not None and judge is not None and lease.handle.judged:
+            lease.handle.judged = False  # Also if it is refused, and while statements look at it.
+            lease.handle.judged = judge(self, opened=False)
 
     def _work_on(self, lease: Lease[Handle]) -> None:
         self.in_atomic_block = False

@@ -170,6 +170,7 @@ class Handle:
         "cursors",
         "database",
         "inode",
+        "judged",
         "lock",
         "name",
         "path",
@@ -196,6 +197,8 @@ class Handle:
         self.authorizer = authorizer
         self.name = str(path)
         self.inode = _inode(self.name)
+        #: Whether its schema need not be looked at again.
+        self.judged = False
         self.cursors: list[Callable[[], Cursor | None]] = []
         self.lock = threading.RLock()
 

@@ -150,6 +150,7 @@ class HandleInMemory(Handle):
         self.path = Path("in-memory")
         self.user_key = user_key
         self.reusable = True
+        self.judged = True  # It was made by this code.
         self.authorizer = raw.authorizer
         self.cursors = []
         self.lock = threading.RLock()

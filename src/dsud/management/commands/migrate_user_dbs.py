@@ -19,6 +19,7 @@ from dsud.exceptions import UserDatabaseError
 from dsud.management.fleet_command import SOME_FAILED, USAGE, Done, FleetCommand
 from dsud.management.telling import Telling
 from dsud.migrating import Migrator
+from dsud.opening import as_they_are
 
 #: Options of Django's ``migrate`` that are passed on as they are.
 PASSED_ON = {
@@ -238,7 +239,7 @@ def migrated_by(
     def migrate(key: str) -> str:
         try:
             provisioning.refuse_missing(key)
-            with engine().lock(key):
+            with as_they_are(), engine().lock(key):
                 output = schema.migrate(alias_of(key), *target, **options)
                 if not only_looks:
                     key_ranges.seed(key)

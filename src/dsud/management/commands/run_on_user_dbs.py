@@ -14,6 +14,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from dsud import fleet
 from dsud.connections import alias_of
 from dsud.management.fleet_command import USAGE, Done, FleetCommand, strings
+from dsud.opening import as_they_are
 
 #: Commands that are no work on a database, and what to do instead.
 REFUSED = {
@@ -62,7 +63,8 @@ def runner(name: str, arguments: list[str]) -> Callable[[str], str]:
         output = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
         command = find_command(name)  # One for each, because they remember where they print.
         try:
-            call_command(command, *arguments, stdout=output, stderr=output, **databases)
+            with as_they_are():  # Because it may be the one that mends them.
+                call_command(command, *arguments, stdout=output, stderr=output, **databases)
         except SystemExit as left:
             if left.code not in (None, 0):
                 said = _written(output).strip()

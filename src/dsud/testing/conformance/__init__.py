@@ -13,6 +13,7 @@ from dsud.testing.conformance.abilities import (
 )
 from dsud.testing.conformance.columns import ColumnTests, ConstraintTests, MigrationTests
 from dsud.testing.conformance.cursors import HookTests, LeaseTests
+from dsud.testing.conformance.judging import JudgingTests
 from dsud.testing.conformance.keys import KeyTests
 from dsud.testing.conformance.places import DeletionTests, PlaceTests
 from dsud.testing.conformance.ranges import DistinctKeyTests
@@ -40,6 +41,7 @@ class EngineConformance(
     FileTests,
     CheckTests,
     HookTests,
+    JudgingTests,
     LeaseTests,
     TransactionTests,
     ProcessTests,

@@ -55,6 +55,7 @@ class EngineSuite(TransactionTestCase):
             "USER_DATABASES": self.describe_anew(),
             "DSUD_APPS": [schema.APP],
             "DSUD_MIRRORED_MODELS": [],
+            "DSUD_OUTDATED": "serve",  # The suite has no migrations to judge its databases by.
             "DATABASE_ROUTERS": ["dsud.router.UserSpecificDatabaseRouter"],
         }
         self.enterContext(override_settings(**self.settings_in_force))
