@@ -32,7 +32,6 @@ from dsud.router import (
     has_user_models,
     is_mirrored,
     is_user_model,
-    mirrored_labels,
 )
 
 #: Raised by one whenever what a template holds beside the migrations changes.
@@ -81,11 +80,6 @@ def models_here() -> Iterator[type[Model]]:
 
 def _live_here(models: Iterable[type[Model]]) -> Iterator[type[Model]]:
     return (model for model in models if is_user_model(model) or is_mirrored(model))
-
-
-def has_copies(app_label: str) -> bool:
-    """Tell whether user databases hold copies of an app's rows."""
-    return any(label.split(".")[0] == app_label for label in mirrored_labels())
 
 
 def _label(model: type[Model]) -> str:
