@@ -98,7 +98,7 @@ def write_durably(path: Path, data: bytes | bytearray) -> None:
         os.fsync(descriptor)
 
 
-def write_for_now(path: Path, data: bytes) -> None:
+def write_for_now(path: Path, data: bytes | bytearray) -> None:
     """Write a new file that only its owner may read, and that somebody else makes durable."""
     with _new_file(path) as descriptor:
         _write(descriptor, data)
@@ -113,7 +113,7 @@ def _new_file(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _write(descriptor: int, data: bytes) -> None:
+def _write(descriptor: int, data: bytes | bytearray) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
