@@ -35,7 +35,7 @@ DURABILITIES = {
     "FULL": "durable: FULL, synchronous_commit on",
     "NORMAL": "what NORMAL and asynchronous commit do not promise is to survive the loss of power",
 }
-LOTS = f"8, each for one of {ACTIVE} users"
+LOTS = f"8 who draw one of {ACTIVE} users for each"
 
 #: Seconds between the order and the start, so that all threads are connected.
 HEAD_START = 0.3
@@ -136,6 +136,7 @@ def _measure(
         sites, absent = stack.enter_context(gathered)
         teams = [_team_of(site, stack) for site in sites]
         teams.append(_bare_team(sites[0], stack, synchronous=synchronous))
+        everybody = {team.name: team for team in teams}
         for number in range(rounds):
             writing = [each for each in teams if not each.is_peer or number < ROUNDS_OF_PEERS]
             for writers in WRITERS:
@@ -145,7 +146,7 @@ def _measure(
                 if team.name != BARE and not team.is_peer:
                     team.write(LOTS, writers=8, of=ACTIVE, seconds=seconds)
             teams = teams[1:] + teams[:1]  # Because somebody has to be first.
-    return {team.name: team for team in teams}, absent
+    return everybody, absent
 
 
 def _team_of(site: entry.Site, stack: ExitStack) -> Team:

@@ -81,10 +81,15 @@ setting_changed.connect(forget_models, dispatch_uid="dsud.mirrors.forget_models"
 # Rows as they are stored
 
 
-def _fields(model: type[Model]) -> list[AnyField]:
-    return [
-        field for field in model._meta.local_concrete_fields if field.column and not field.generated
-    ]
+@functools.cache
+def _fields(model: type[Model]) -> tuple[AnyField, ...]:
+    fields = model._meta.local_concrete_fields
+    return tuple(field for field in fields if field.column and not field.generated)
+
+
+@functools.cache
+def _columns(model: type[Model]) -> list[str]:
+    return [str(field.column) for field in _fields(model)]
 
 
 def _rows_of(model: type[Model], key: str, connection: BaseDatabaseWrapper) -> Rows:
@@ -98,7 +103,7 @@ def _rows_of(model: type[Model], key: str, connection: BaseDatabaseWrapper) -> R
                 tuple(_value(model, field, row, connection) for field in _fields(model))
                 for row in _originals(model, key)
             ]
-    return Rows(model._meta.db_table, [str(field.column) for field in _fields(model)], values)
+    return Rows(model._meta.db_table, _columns(model), values)
 
 
 def _originals(model: type[Model], key: str) -> QuerySet[Model]:

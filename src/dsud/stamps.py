@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _frozen_importlib
 import inspect
 import sys
+from collections.abc import Mapping
 from types import FrameType
 
 from django.db.models import Model
@@ -42,6 +44,11 @@ class Stamp:
         return Stamp, (None, self.key())
 
 
+#: The locks of all modules that are being imported, which importlib keeps since Python 3.3; without
+#: them, each query would look whether its module is.
+_IMPORTS: Mapping[str, object] = getattr(_frozen_importlib, "_module_locks", {"unknown": None})
+
+
 def _new_stamp() -> Stamp | None:
     activation = current_activation()
     if activation is None or _is_being_imported():
@@ -56,6 +63,8 @@ def _is_being_imported() -> bool:
     Django imports the URLconf, and with it the views, inside the first request: what they build
     for their classes is for nobody. ``_initializing`` is how importlib marks a module until then.
     """
+    if not _IMPORTS:
+        return False  # Looked at first, because a query is built without an import nearly always.
     frame: FrameType | None = sys._getframe(3)
     for _ in range(12):
         if frame is None:
