@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -28,8 +27,7 @@ _RAN = re.compile(r"Ran (\d+) tests in ([\d.]+)s\n\nOK")
 def run(*, quick: bool = False) -> Report:
     """Measure one test and two suites, with and without user databases, turn by turn."""
     figures = [
-        # The shortest of a turn is the same on an idle machine and on a busy one.
-        *(_one_test(30, of_turn=min) if quick else _one_test(120, of_turn=median)),
+        *_one_test(30 if quick else 120),
         *_suites(3 if quick else 15),
     ]
     return Report("Tests with user databases, against one database for everybody", figures)
@@ -65,7 +63,7 @@ class Worker:
         self._process.communicate()
 
 
-def _one_test(rounds: int, *, of_turn: Callable[[list[float]], float]) -> list[Figure]:
+def _one_test(rounds: int) -> list[Figure]:
     together: list[float] = []
     apart: list[float] = []
     floor: list[float] = []
@@ -78,9 +76,9 @@ def _one_test(rounds: int, *, of_turn: Callable[[list[float]], float]) -> list[F
             worker.seconds(100)  # To warm up.
         for _ in range(rounds):
             # Short turns, so that whatever else the machine does slows all of them.
-            together.append(of_turn(one.seconds(10)))
-            apart.append(of_turn(own.seconds(10)))
-            floor.append(of_turn(bare.seconds(10)))
+            together.append(median(one.seconds(10)))
+            apart.append(median(own.seconds(10)))
+            floor.append(median(bare.seconds(10)))
     cost = [own - one for own, one in zip(apart, together, strict=True)]
     return [
         Figure("a test that creates a user and a row of theirs, one database", _ms(together), "ms"),
