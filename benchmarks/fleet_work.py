@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import multiprocessing
 import resource
 import sqlite3
 import sys
@@ -50,49 +51,69 @@ def make(count: int) -> None:
 
 
 def asked(rounds: int) -> dict[str, list[float]]:
-    """Ask all databases, turn by turn, by a bare loop and by the fleet."""
-    from benchmarks.fleet_site.models import Entry
+    """Ask all databases, turn by turn, by bare loops and by the fleet."""
     from dsud import fleet
     from dsud.engines import engine
 
     keys = list(fleet.keys())
     paths = [f"file:{engine().path_of(key)}?mode=ro" for key in keys]  # type: ignore[attr-defined]
-    found: dict[str, list[float]] = {name: [] for name in ("bare", "shared", "alone", "cpu")}
-
-    def bare() -> tuple[int, int]:
-        rows, total = 0, 0
-        for path in paths:
-            with closing(sqlite3.connect(path, uri=True)) as raw:
-                more, amount = raw.execute(
-                    "SELECT COUNT(*), SUM(amount) FROM fleet_site_entry"
-                ).fetchone()
-            rows, total = rows + more, total + amount
-        return rows, total
-
-    def ours(workers: int | None) -> tuple[object, object]:
-        result = fleet.aggregate(
-            lambda key: Entry.objects.all(),
-            keys,
-            workers=workers,
-            rows=Count("*"),
-            total=Sum("amount"),
-        )
-        return result["rows"], result["total"]
-
-    if not bare() == ours(None) == ours(1):
+    asking: dict[str, Callable[[], object]] = {
+        "bare": lambda: bare(paths),
+        "crew": lambda: bare_crew(paths),
+        "shared": lambda: ours(keys, workers=None),
+        "alone": lambda: ours(keys, workers=1),
+    }
+    if not asking["bare"]() == asking["shared"]() == asking["alone"]():
         raise RuntimeError("The fleet counts otherwise than the bare loop.")
+    seconds: dict[str, list[float]] = {name: [] for name in asking}
+    processor: dict[str, list[float]] = {name: [] for name in asking}
     for _ in range(rounds):
-        for name, ask in (
-            ("bare", bare),
-            ("shared", lambda: ours(None)),
-            ("alone", lambda: ours(1)),
-        ):
-            seconds, cpu = timed(ask)
-            found[name].append(seconds)
-            found["cpu"].append(cpu)
-    bare_cpu, alone_cpu = found["cpu"][::3], found["cpu"][2::3]
-    found["cpu"] = [mine / its for mine, its in zip(alone_cpu, bare_cpu, strict=True)]
-    return found
+        for name, ask in asking.items():
+            lasted, worked = timed(ask)
+            seconds[name].append(lasted)
+            processor[name].append(worked)
+    mine, its = processor["alone"], processor["bare"]
+    return {**seconds, "cpu": [one / other for one, other in zip(mine, its, strict=True)]}
+
+
+def bare(paths: list[str]) -> tuple[int, int]:
+    """Open each database, ask it, and close it."""
+    rows, total = 0, 0
+    for path in paths:
+        with closing(sqlite3.connect(path, uri=True)) as raw:
+            more, amount = raw.execute(
+                "SELECT COUNT(*), SUM(amount) FROM fleet_site_entry"
+            ).fetchone()
+        rows, total = rows + more, total + amount
+    return rows, total
+
+
+def bare_crew(paths: list[str]) -> None:
+    """Have as many processes as ours share the bare loop, forked as ours are."""
+    from dsud.fleet.workers import cores
+
+    fork = multiprocessing.get_context("fork")
+    count = cores()
+    crew = [fork.Process(target=bare, args=[paths[place::count]]) for place in range(count)]
+    for process in crew:
+        process.start()
+    for process in crew:
+        process.join()
+
+
+def ours(keys: list[str], *, workers: int | None) -> tuple[object, object]:
+    """Ask each database by the fleet."""
+    from benchmarks.fleet_site.models import Entry
+    from dsud import fleet
+
+    result = fleet.aggregate(
+        lambda key: Entry.objects.all(),
+        keys,
+        workers=workers,
+        rows=Count("*"),
+        total=Sum("amount"),
+    )
+    return result["rows"], result["total"]
 
 
 def timed(ask: Callable[[], object]) -> tuple[float, float]:

@@ -10,11 +10,14 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.db import transaction
+from django.db.models import Count
 
-from dsud import use_user
-from dsud.engines import engine
+from dsud import fleet, use_user
+from dsud.engines import build, engine
+from dsud.engines.abilities import DISTINCT_KEYS
+from dsud.engines.base import BaseEngine
 from dsud.engines.sqlite import files
-from dsud.exceptions import UserDatabaseDoesNotExist
+from dsud.exceptions import FleetFailed, NotSupportedByEngine, UserDatabaseDoesNotExist
 from dsud.testing import conformance
 from tests.documents import DOCS, blocks_of
 from tests.notes.models import Note
@@ -138,6 +141,30 @@ FOUND_BY = {
     "KnowsNoNumber": ["rows_keep_their_keys", "new_databases_have_their_ranges"],
     "DoesNotLook": ["last_key_is_told"],
     "CannotAfterAll": ["ranges_are_refused_or_given"],
+    "RefusesNothing": ["read_only_refuses_changes", "read_only_lasts_as_long_as_the_outer_block"],
+    "FreesTooEarly": ["read_only_lasts_as_long_as_the_outer_block"],
+    "KeepsWritersOut": ["read_only_transaction_keeps_no_writer_out"],
+    "WritesWhereItReads": ["reading_changes_nothing"],
+    "ReadsAnybodys": ["reading_another_users_database_is_refused"],
+    "NeverEndsReading": ["reading_gives_what_is_there"],
+    "MakesWhatItReads": ["reading_nothing_makes_nothing"],
+    "WrittenLongAgo": ["last_written_is_when_it_was_written"],
+    "WrittenByNobody": ["last_written_of_nobody"],
+    "TakesNoSnapshotsAfterAll": ["snapshots_are_refused_or_taken"],
+    "RestoresNothing": ["snapshot_is_restored"],
+    "RestoresAnything": ["unknown_snapshot_is_an_error"],
+    "KeepsAllSnapshots": ["newest_snapshots_are_kept"],
+    "ListsTheNewestFirst": ["newest_snapshots_are_kept"],
+    "SharesSnapshots": ["snapshots_are_the_users"],
+    "CopiesNothing": ["copy_is_apart"],
+    "RehearsesInPlace": ["copy_is_apart"],
+    "StampsAll": ["stamp_is_seen_by_a_glance"],
+    "SeesNoStamp": ["stamp_is_seen_by_a_glance"],
+    "AttachesAnother": ["attaching_is_refused_or_works"],
+    "AttachesNobodys": ["attaching_is_refused_or_works"],
+    "AttachesUnasked": ["attaching_is_refused_or_works"],
+    "PreparesNothing": ["file_is_taken_over_as_it_was_prepared"],
+    "TakesOverAtOnce": ["file_is_taken_over_as_it_was_prepared"],
     "GivesKeysTwice": ["migration_gives_no_key_twice", "range_survives_a_migration"],
 }
 
@@ -227,3 +254,58 @@ def test_flat_engine__is_the_one_of_the_documentation(name: str) -> None:
     (block,) = [block for block in blocks_of(page) if block.file == f"flat_engine/{name}"]
 
     assert block.text.partition("\n")[2] == (ROOT / "tests/flat_engine" / name).read_text()
+
+
+@pytest.mark.parametrize(
+    ("ask", "feature"),
+    [
+        (lambda flat: flat.read_only(None), "refuse changes to a user's database"),
+        (lambda flat: flat.stage_copy("1"), "copy a user's database aside"),
+        (lambda flat: flat.take_snapshot("1", "1"), "take snapshots"),
+        (lambda flat: flat.restore_snapshot("1", "1"), "take snapshots"),
+        (lambda flat: flat.stage_from("1", None, prepare=None), "take over SQLite files"),
+        (lambda flat: flat.attachable("1"), "attach a user's database"),
+        (lambda flat: flat.key_number(None), DISTINCT_KEYS),
+        (lambda flat: flat.begin_keys(None, None), DISTINCT_KEYS),
+        (lambda flat: BaseEngine.files_directory(flat, "1"), "keep files beside a user's database"),
+    ],
+)
+def test_abilities__that_an_engine_lacks(tmp_path, ask, feature: str) -> None:
+    flat = build("default", {"default": {"ENGINE": "tests.flat_engine", "LOCATION": tmp_path}})
+
+    with pytest.raises(NotSupportedByEngine) as caught:
+        ask(flat)
+    assert str(caught.value) == (
+        f"The engine of USER_DATABASES['default'] cannot {feature}."
+        " Do without, or choose another engine."
+    )
+    assert (caught.value.alias, caught.value.feature) == ("default", feature)
+
+
+def test_abilities__that_can_be_done_without(tmp_path) -> None:
+    flat = build("default", {"default": {"ENGINE": "tests.flat_engine", "LOCATION": tmp_path}})
+
+    assert flat.reading("1") is flat.last_written("1") is flat.replayer() is None
+    assert list(flat.snapshots("1")) == []
+    assert not flat.has_stamp("1", "9" * 32)
+    flags = flat.supports_snapshots, flat.supports_distinct_keys, flat.attaches
+    assert flags == (False, False, False)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_flat_engine__is_asked_by_no_fleet_that_must_not_write(
+    tmp_path, settings, django_user_model
+) -> None:
+    settings.USER_DATABASES = {
+        "default": {"ENGINE": "tests.flat_engine", "LOCATION": tmp_path / "flat"}
+    }
+    key = str(django_user_model.objects.create_user("alice").pk)
+    for ask in (
+        lambda: fleet.for_each(len, [key], read_only=True, workers=1).raise_failures(),
+        lambda: fleet.aggregate(lambda key: Note.objects.all(), [key], workers=1, n=Count("pk")),
+        lambda: list(fleet.query(lambda key: Note.objects.all(), [key], workers=1)),
+    ):
+        with pytest.raises(FleetFailed) as caught:
+            ask()
+        assert isinstance(caught.value.failures[key], NotSupportedByEngine)
+    assert [each.error for each in fleet.for_each(len, [key], workers=1)] == [None]

@@ -10,16 +10,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 
 import pytest
+import pytest_django
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import AnonymousUser, Group, User
 from django.utils.functional import SimpleLazyObject
 
 from dsud import current_user_id, use_user
-from dsud.context import Activation, Block, active_alias, active_key, user_key
+from dsud.context import (
+    Activation,
+    Block,
+    active_alias,
+    active_key,
+    primary_key_field,
+    user_key,
+)
 from dsud.exceptions import InvalidUserKey, NoActiveUser
 from dsud.pool import pool
 from tests.leasing import in_thread, people, write
-from tests.notes.models import Note
+from tests.notes.models import Note, Tag
 
 
 class Stop(Exception):
@@ -420,3 +428,13 @@ def test_decorator__what_a_function_has_begun_runs_as_the_user(name: str) -> Non
         return found
 
     assert asyncio.run(meanwhile_as_bob()) == "1"
+
+
+def test_primary_key_field__is_that_of_the_user_model_in_the_settings(
+    settings: pytest_django.Settings,
+) -> None:
+    before = primary_key_field()
+    settings.AUTH_USER_MODEL = "notes.Tag"
+    assert primary_key_field() is Tag._meta.pk
+    settings.AUTH_USER_MODEL = "auth.User"
+    assert primary_key_field() is before is User._meta.pk

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import random
+import signal
 import sqlite3
 import uuid
 from contextlib import closing
@@ -16,6 +17,7 @@ from django.contrib.auth.models import User
 from django.db.backends.signals import connection_created
 from django.db.models import Avg, Count, F, Max, Min, Q, QuerySet, StdDev, Sum
 from django.db.models.functions import Lower, TruncMonth
+from django.db.models.sql import Query
 from django.test import TestCase
 from django.utils import timezone
 
@@ -24,7 +26,7 @@ from dsud.engines import engine
 from dsud.exceptions import FleetFailed, WrongUser
 from dsud.fleet import Processes, Threads, compiled
 from dsud.pool import pool
-from tests.leasing import people
+from tests.leasing import people, write
 from tests.library.models import Book
 from tests.notes.models import Note, Tag
 
@@ -234,6 +236,69 @@ def test_aggregate__time_zones_are_part_of_the_question(sums: None) -> None:
         assert fleet.aggregate(question, count=Count("pk")) == {"count": 1}
     finally:
         timezone.deactivate()
+
+
+@pytest.mark.parametrize(
+    ("aggregate", "expected"),
+    [
+        (Min(TruncMonth("moment")), (2026, 4)),
+        (Min("moment__month"), 4),
+        (Count("pk", filter=Q(moment__month=5)), 1),
+    ],
+)
+def test_aggregate__time_zones_are_part_of_what_is_asked_of_all_rows(
+    sums: None, aggregate: object, expected: object
+) -> None:
+    from tests.sums.models import Entry
+
+    users = sign_up("alice", "bob")
+    for user in users:
+        with use_user(user):
+            Entry.objects.create(name="x", moment=dt.datetime(2026, 5, 1, 0, 30, tzinfo=dt.UTC))
+
+    def question(key: str) -> QuerySet[object]:
+        timezone.activate("UTC" if key == str(users[0].pk) else "America/New_York")
+        return Entry.objects.all()
+
+    try:
+        found = fleet.aggregate(question, keys_of(users), asked=aggregate)["asked"]
+    finally:
+        timezone.deactivate()
+    assert ((found.year, found.month) if isinstance(found, dt.datetime) else found) == expected
+
+
+class FirstOnly(Query):
+    """A query that is like any other until it is run."""
+
+    def get_aggregation(self, *args: object) -> object:
+        self.add_q(Q(pk=1))
+        return super().get_aggregation(*args)
+
+
+def test_aggregate__queries_of_two_kinds_are_two() -> None:
+    alice, bob = people(2)
+    for user in (alice, bob):
+        write(user, "another")
+
+    def question(key: str) -> QuerySet[Note]:
+        return Note.objects.all() if key == str(alice.pk) else QuerySet(Note, FirstOnly(Note))
+
+    assert fleet.aggregate(question, count=Count("pk")) == {"count": 3}
+
+
+def test_aggregate__ctrl_c_stops_after_the_database_in_hand() -> None:
+    users = people(3)
+    asked: list[str] = []
+
+    def question(key: str) -> QuerySet[Note]:
+        asked.append(key)
+        signal.raise_signal(signal.SIGINT)
+        return Note.objects.all()
+
+    with pytest.raises(KeyboardInterrupt):
+        fleet.aggregate(question, keys_of(users), count=Count("pk"))
+    assert asked == keys_of(users[:1])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_aggregate__another_users_rows_in_the_question_are_refused() -> None:

@@ -10,7 +10,7 @@ from django.contrib.auth.models import User
 
 from dsud import methods, use_user
 from dsud.exceptions import WrongUser
-from tests.archive.models import Folder, FolderManager, FolderQuerySet, Sheet
+from tests.archive.models import Folder, FolderManager, FolderQuerySet, Rebuilt, Sheet
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,6 +39,9 @@ REFUSED: dict[str, Callable[[Folder], object]] = {
     "like it": lambda hers: hers.like_it(),
     "first": lambda hers: hers.first_sheet,
     "as new": lambda hers: hers.as_new,
+    "cached": lambda hers: hers.kept_sheet,
+    "cached by Django": lambda hers: hers.kept_by_django,
+    "descriptor": lambda hers: hers.rebuilt,
     "manager": Folder.objects.sheets_of,
     "by name": lambda hers: Folder.objects.sheets_of(folder=hers),
     "async": async_to_sync(Folder.objects.acount_sheets),
@@ -113,3 +116,24 @@ def test_methods__are_judged_once() -> None:
     methods.install()
 
     assert (Folder.clear, FolderManager.sheets_of, vars(Folder)["first_sheet"]) == before
+
+
+def test_descriptor__stays_what_it_was(folders: tuple[Folder, Folder], alice: User) -> None:
+    descriptor = vars(Folder)["rebuilt"]
+
+    assert Folder.rebuilt is descriptor
+    assert isinstance(descriptor, Rebuilt)
+    assert type(descriptor).__qualname__ == "Rebuilt"
+    methods.install()
+    assert type(descriptor).__mro__[1] is Rebuilt
+    with use_user(alice):
+        assert folders[0].rebuilt == folders[0]
+
+
+def test_cached_property__that_is_kept_already_came_with_the_object(
+    folders: tuple[Folder, Folder], alice: User, bob: User
+) -> None:
+    with use_user(alice):
+        kept = folders[0].kept_sheet
+    with use_user(bob):
+        assert folders[0].kept_sheet is kept

@@ -191,14 +191,17 @@ def close_idle() -> None:
     pool.close_idle()
 
 
-@contextmanager
-def none_kept() -> Iterator[None]:
+class none_kept:  # noqa: N801, because it reads as a phrase
     """Keep no more of users' connections than before a block, because each user is met once in it."""
-    before = pool.idle
-    try:
-        yield
-    finally:
-        pool.close_newest(beyond=before)
+
+    __slots__ = ("_before",)
+
+    def __enter__(self) -> None:
+        self._before = pool.idle
+
+    def __exit__(self, *raised: object) -> None:
+        if pool.idle > self._before:
+            pool.close_newest(beyond=self._before)
 
 
 def release_after_request(**kwargs: object) -> None:

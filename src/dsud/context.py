@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
 from typing import ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
 from django.db.models import Field, Model
@@ -53,6 +55,12 @@ def _user_class() -> type[Model]:
 
 def primary_key_field() -> Field[object, object]:
     """Return the field that gives users their keys, also when the user model extends another."""
+    return _primary_key_of_users(settings.AUTH_USER_MODEL)
+
+
+@functools.cache
+def _primary_key_of_users(user_model: str) -> Field[object, object]:
+    """Remember it by the setting, because it is asked for whenever somebody becomes active."""
     field = get_user_model()._meta.pk
     while field.remote_field is not None:
         field = field.remote_field.model._meta.pk

@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from types import FunctionType
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.apps import apps
-from django.db.models import Model, QuerySet
+from django.db.models import Field, Model, QuerySet
 from django.db.models.manager import BaseManager
+from django.utils.functional import cached_property
 
 from dsud.guards import refuse_foreign
 from dsud.router import is_user_model, owner_of
@@ -59,6 +61,45 @@ def _judge_property(original: property) -> property:
     return property(read, original.fset, original.fdel, original.__doc__)
 
 
+def _judge_cached(cached: Any) -> None:  # noqa: ANN401, because Python's and Django's have no type in common
+    cached.func = judge_method(cached.func)
+
+
+def _judge_descriptor(descriptor: object) -> None:
+    """Judge what a package's own kind of attribute answers; it stays of the class that it was of.
+
+    A version of a row that builds the row it was a version of is one of those.
+    """
+    kind = type(descriptor)
+
+    def read(self: object, instance: Model | None, owner: type | None = None) -> object:
+        answer = kind.__get__(self, instance, owner)  # type: ignore[attr-defined]
+        if instance is not None and _is_of_other_rows(answer, than=instance):
+            refuse_foreign([instance])
+        return answer
+
+    judging = {"__get__": read, "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+    descriptor.__class__ = type(kind.__name__, (kind,), {**judging, "__slots__": (), JUDGED: True})
+
+
+def _is_descriptor(attribute: object) -> bool:
+    """Tell whether an attribute is of a class that an app or a package has written to be read."""
+    kind = type(attribute)
+    return bool(
+        _of_apps(kind)
+        and kind.__module__.partition(".")[0] not in _NOT_OF_APPS
+        and kind.__flags__ & _MADE_BY_PYTHON
+        and hasattr(kind, "__get__")
+        and not isinstance(attribute, (type, Field, BaseManager))
+    )
+
+
+#: Where the attributes are from that Python itself and dsud have.
+_NOT_OF_APPS = {"builtins", "dsud", "functools", "types"}
+
+#: Py_TPFLAGS_HEAPTYPE: an object of a class that C has made cannot become one of another class.
+_MADE_BY_PYTHON = 1 << 9
+
 # Methods of managers and querysets
 
 
@@ -91,6 +132,9 @@ def _like(method: Callable[..., object], wrapper: Callable[..., object]) -> Call
 
 # Installation
 
+#: Properties that keep their first answer.
+_CACHED = (cached_property, functools.cached_property)
+
 
 def _of_apps(owner: type) -> bool:
     return owner is not object and owner.__module__.partition(".")[0] != "django"
@@ -106,7 +150,11 @@ def _subclasses(owner: type) -> Iterator[type]:
 def _attributes(owner: type) -> Iterator[tuple[str, object]]:
     """Yield what is public in a class and not judged yet."""
     for name, attribute in list(vars(owner).items()):
-        function = attribute.fget if isinstance(attribute, property) else attribute
+        function = attribute
+        if isinstance(attribute, property):
+            function = attribute.fget
+        elif isinstance(attribute, _CACHED):
+            function = attribute.func
         if not name.startswith("_") and not getattr(function, JUDGED, False):
             yield name, attribute
 
@@ -117,6 +165,10 @@ def _judge_model(owner: type) -> None:
             setattr(owner, name, judge_method(attribute))
         elif isinstance(attribute, property):
             setattr(owner, name, _judge_property(attribute))
+        elif isinstance(attribute, _CACHED):
+            _judge_cached(attribute)
+        elif _is_descriptor(attribute):
+            _judge_descriptor(attribute)
 
 
 def _judge_manager(owner: type) -> None:

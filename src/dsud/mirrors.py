@@ -26,7 +26,7 @@ from dsud.engines import engine
 from dsud.engines.hooks import writing_copies
 from dsud.engines.staged import Rows
 from dsud.exceptions import UserDatabaseError, UserDatabaseOutdated
-from dsud.router import DECISIVE, is_mirrored, refuse_copy
+from dsud.router import DECISIVE, has_copies, is_mirrored, refuse_copy
 
 if TYPE_CHECKING:
     AnyField = Field[object, object]
@@ -40,11 +40,7 @@ logger = logging.getLogger("dsud")
 @functools.cache
 def mirrored_models() -> tuple[type[Model], ...]:
     """Return the mirrored models, parents before their children."""
-    found = [
-        model
-        for model in apps.get_models()
-        if not model._meta.proxy and model._meta.managed and is_mirrored(model)
-    ]
+    found = filter(has_copies, apps.get_models())
     return tuple(sorted(found, key=lambda model: len(model._meta.get_parent_list())))
 
 

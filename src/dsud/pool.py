@@ -95,6 +95,14 @@ class Pool:
         self._mine().add(lease)
         return lease
 
+    def open_for_a_look(self, database: Hashable, open_handle: Callable[[], H]) -> H | None:
+        """Open a connection for one use, which ``close`` ends, if no idle one is there and a slot is."""
+        self._refuse_inherited(database)
+        with self._lock:
+            if database in self._idle_of or not self._slots.take(database):
+                return None
+        return self._open_in_slot(database, open_handle)
+
     def _open_in_slot(self, database: Hashable, open_handle: Callable[[], H]) -> H:
         try:
             handle = open_handle()
@@ -114,7 +122,7 @@ class Pool:
                 raise
             if current:
                 return handle
-            self._close(handle)
+            self.close(handle)
         return None
 
     def _idle_or_slot(self, database: Hashable) -> Handle | None:
@@ -131,7 +139,7 @@ class Pool:
                     deadline = self._wait(deadline)
             if victim is not None:
                 self.evictions += 1
-                self._close(victim)
+                self.close(victim)
 
     def _take_from_others(self) -> bool:
         """Take back a connection that its thread does not use; the caller holds the lock."""
@@ -225,14 +233,14 @@ class Pool:
         if self._clean(lease.handle):
             self._keep(lease.handle)
         else:
-            self._close(lease.handle)
+            self.close(lease.handle)
         return True
 
     def _clean(self, handle: Handle) -> bool:
         try:
             return handle.clean() and self._slots.count <= max_open()
         except BaseException:
-            self._close(handle)
+            self.close(handle)
             raise
 
     def _collect_orphans(self) -> None:
@@ -246,7 +254,8 @@ class Pool:
 
     # Closing
 
-    def _close(self, handle: Handle) -> None:
+    def close(self, handle: Handle) -> None:
+        """Close a connection that is nobody's."""
         try:
             handle.close()
         finally:
@@ -265,7 +274,7 @@ class Pool:
         if handle is None:
             return False
         self.evictions += 1
-        self._close(handle)
+        self.close(handle)
         return True
 
     def close_idle(self, database: Hashable | None = None) -> None:
@@ -276,7 +285,7 @@ class Pool:
                 handle = self._pop_oldest() if database is None else self._pop_idle_of(database)
             if handle is None:
                 return
-            self._close(handle)
+            self.close(handle)
 
     def close_newest(self, *, beyond: int) -> None:
         """Close idle connections, the newest first, until there are no more than ``beyond``."""
@@ -285,7 +294,7 @@ class Pool:
                 handle = self._pop_end(newest=True) if len(self._idle) > beyond else None
             if handle is None:
                 return
-            self._close(handle)
+            self.close(handle)
 
     # Forking
 

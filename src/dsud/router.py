@@ -130,6 +130,11 @@ def is_mirrored(model: type[Model] | Model) -> bool:
     return _is_mirrored_label(concrete.label_lower) and not is_user_model(model)
 
 
+def has_copies(model: type[Model]) -> bool:
+    """Tell whether user databases have a table of a model's copies, which dsud fills and empties."""
+    return not model._meta.proxy and model._meta.managed and is_mirrored(model)
+
+
 @functools.cache
 def _is_mirrored_label(label: str) -> bool:
     return current_label(label) in mirrored_labels()

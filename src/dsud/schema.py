@@ -28,6 +28,7 @@ from dsud.exceptions import DSUDError
 from dsud.router import (
     DECISIVE,
     TEMPLATE_ALIAS,
+    has_copies,
     has_user_models,
     is_mirrored,
     is_user_model,
@@ -59,7 +60,7 @@ def _facts() -> Iterator[str]:
     loader = MigrationLoader(None)
     for key in sorted(loader.disk_migrations):
         yield ".".join(key)
-        if has_user_models(key[0]) or has_copies(key[0]):
+        if has_user_models(key[0]) or is_mirrored_app(key[0]):
             yield Path(inspect.getfile(type(loader.disk_migrations[key]))).read_bytes().hex()
     models = sorted(models_here(), key=_label)
     yield from (f"{_label(model)} {is_user_model(model)}" for model in models)
@@ -82,7 +83,7 @@ def _live_here(models: Iterable[type[Model]]) -> Iterator[type[Model]]:
     return (model for model in models if is_user_model(model) or is_mirrored(model))
 
 
-def has_copies(app_label: str) -> bool:
+def is_mirrored_app(app_label: str) -> bool:
     """Tell whether user databases hold copies of an app's rows."""
     return any(label.split(".")[0] == app_label for label in mirrored_labels())
 
@@ -129,9 +130,8 @@ def migrate_template(settings: dict[str, object]) -> None:
         call_command(
             "migrate", database=TEMPLATE_ALIAS, run_syncdb=True, interactive=False, verbosity=0
         )
-        for model in filter(is_mirrored, models_here()):
-            if not model._meta.proxy and model._meta.managed:
-                model._base_manager.using(TEMPLATE_ALIAS)._raw_delete(TEMPLATE_ALIAS)
+        for model in filter(has_copies, models_here()):
+            model._base_manager.using(TEMPLATE_ALIAS)._raw_delete(TEMPLATE_ALIAS)
         _drop_shared_tables(connection)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 
 from django.conf import settings
 from django.db import models
+from django.utils.functional import cached_property
 
 
 class FolderQuerySet(models.QuerySet["Folder"]):
@@ -30,6 +32,13 @@ class FolderManager(models.Manager["Folder"]):
     async def acount_sheets(self, folder: Folder) -> int:
         """Return how many there are."""
         return await Sheet.objects.filter(folder_id=folder.pk).acount()
+
+
+class Rebuilt:
+    """An attribute that builds its object anew, of values that it has."""
+
+    def __get__(self, instance: Folder | None, owner: type[Folder] | None = None) -> object:
+        return self if instance is None else Folder(pk=instance.pk, name=instance.name)
 
 
 class Folder(models.Model):
@@ -65,6 +74,23 @@ class Folder(models.Model):
     def as_new(self) -> Folder:
         """Return a folder of the same key and name."""
         return Folder(pk=self.pk, name=self.name)
+
+    @functools.cached_property
+    def kept_sheet(self) -> Sheet | None:
+        """Return the first of them, and keep it."""
+        return self.first_of_key()
+
+    @cached_property
+    def kept_by_django(self) -> Sheet | None:
+        """Return the first of them, and keep it."""
+        return self.first_of_key()
+
+    def first_of_key(self) -> Sheet | None:
+        """Return the first of them."""
+        return Sheet.objects.filter(folder_id=self.pk).first()
+
+    #: As packages do that keep versions.
+    rebuilt = Rebuilt()
 
     @property
     def myself(self) -> Folder:

@@ -8,7 +8,9 @@ from dataclasses import replace
 from itertools import filterfalse, islice
 from unittest.mock import patch
 
-from dsud.engines.sqlite import connection, engine, in_memory
+from django.utils import timezone
+
+from dsud.engines.sqlite import connection, engine, in_memory, snapshots
 from dsud.engines.sqlite.templates import Templates
 from dsud.exceptions import NotSupportedByEngine, UserDatabaseUnavailable
 from tests import flat_engine
@@ -418,3 +420,158 @@ class CannotAfterAll(Engine):
 
 class GivesKeysTwice(Engine):
     """See ``base``."""
+
+
+# What an engine may do besides
+
+
+class RefusesNothing(Engine):
+    def read_only(self, connection):
+        return nullcontext()
+
+
+class FreesTooEarly(Engine):
+    @contextmanager
+    def read_only(self, connection):
+        with super().read_only(connection):
+            yield
+        connection._set_read_only(on=False)
+
+
+class KeepsWritersOut(Engine):
+    def read_only(self, connection):
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA busy_timeout = 100")
+        return super().read_only(connection)
+
+    def open(self, user_key, wrapper, *, database):
+        wrapper._start_transaction_under_autocommit = lambda: wrapper.cursor().execute(
+            "BEGIN EXCLUSIVE"
+        )
+        return super().open(user_key, wrapper, database=database)
+
+
+class WritesWhereItReads(Engine):
+    def reading(self, user_key):
+        found = super().reading(user_key)
+        found._where = (found._where[0].replace("mode=ro", "mode=rw"), *found._where[1:])
+        return found
+
+
+class ReadsAnybodys(Engine):
+    def reading(self, user_key):
+        return reading_unverified(super().reading(user_key))
+
+
+@contextmanager
+def reading_unverified(found):
+    with patch.object(connection, "refuse_unless_owned"), found as cursor:
+        yield cursor
+
+
+class NeverEndsReading(Engine):
+    def reading(self, user_key):
+        found = super().reading(user_key)
+        return nullcontext(found.__enter__())
+
+
+class MakesWhatItReads(Engine):
+    def reading(self, user_key):
+        if not self.exists(user_key):
+            self.stage(user_key, next(iter(self._templates._images))).publish()
+        return super().reading(user_key)
+
+
+class WrittenLongAgo(Engine):
+    def last_written(self, user_key):
+        found = super().last_written(user_key)
+        return found and found.replace(year=1999)
+
+
+class WrittenByNobody(Engine):
+    def last_written(self, user_key):
+        return timezone.now()
+
+
+class TakesNoSnapshotsAfterAll(Engine):
+    def take_snapshot(self, user_key, name):
+        raise NotSupportedByEngine(self.alias, "take snapshots")
+
+
+class RestoresNothing(Engine):
+    def restore_snapshot(self, user_key, name):
+        if name not in self.snapshots(user_key):
+            super().restore_snapshot(user_key, name)
+
+
+class RestoresAnything(Engine):
+    def restore_snapshot(self, user_key, name):
+        if name in self.snapshots(user_key):
+            super().restore_snapshot(user_key, name)
+
+
+class KeepsAllSnapshots(Engine):
+    def take_snapshot(self, user_key, name):
+        with patch.object(snapshots, "KEPT", 1000):
+            super().take_snapshot(user_key, name)
+
+
+class ListsTheNewestFirst(Engine):
+    def snapshots(self, user_key):
+        return super().snapshots(user_key)[::-1]
+
+
+class SharesSnapshots(Engine):
+    def snapshots(self, user_key):
+        return [name for key in self.keys() for name in super(SharesSnapshots, self).snapshots(key)]
+
+
+class CopiesNothing(Engine):
+    def stage_copy(self, user_key):
+        return self.stage(user_key, next(iter(self._templates._images)))
+
+
+class RehearsesInPlace(Engine):
+    def stage_copy(self, user_key):
+        staged = super().stage_copy(user_key)
+        staged.discard()
+        return staged
+
+
+class StampsAll(Engine):
+    def has_stamp(self, user_key, fingerprint):
+        return True
+
+
+class SeesNoStamp(Engine):
+    def has_stamp(self, user_key, fingerprint):
+        return False
+
+
+class AttachesAnother(Engine):
+    def attachable(self, user_key):
+        super().attachable(user_key)
+        return "file::memory:"
+
+
+class AttachesNobodys(Engine):
+    def attachable(self, user_key):
+        return super().attachable(user_key) if self.exists(user_key) else "file::memory:"
+
+
+class AttachesUnasked(flat_engine.Engine):
+    def attachable(self, user_key):
+        return "file::memory:"
+
+
+class PreparesNothing(Engine):
+    def stage_from(self, user_key, source, *, prepare):
+        return super().stage_from(user_key, source, prepare=lambda copy: None)
+
+
+class TakesOverAtOnce(Engine):
+    def stage_from(self, user_key, source, *, prepare):
+        staged = super().stage_from(user_key, source, prepare=prepare)
+        staged.publish()
+        staged.publish = lambda: None
+        return staged

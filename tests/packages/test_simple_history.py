@@ -335,3 +335,15 @@ def test_deleted_operator__leaves_versions_that_name_nobody_who_is_there(
     page = open_as(successor, bob).get("/admin/journal/entry/1/history/")
     assert page.status_code == 200
     assert "second of bob" in page.content.decode()
+
+
+def test_version__of_anothers_row_builds_no_row(entries: dict, alice: User, bob: User) -> None:
+    """What a version builds has no owner, so that saving it would put her text into his row."""
+    with use_user(alice):
+        version = Entry.history.latest()
+        assert version.history_object.text == "second of alice"
+    with use_user(bob):
+        for name in ("instance", "history_object"):
+            with pytest.raises(WrongUser):
+                getattr(version, name).save()
+        assert Entry.objects.get().text == "second of bob"

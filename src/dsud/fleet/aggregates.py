@@ -45,12 +45,13 @@ def aggregate(
     folds = [fold for plan in plans.values() for fold in plan.folds]
     totals: list[object] = [None] * len(parts)
     outcomes = run(Asking(function=queryset_function, asked=asked), users, choose(workers))
-    for outcome in outcomes:
-        if outcome.result is not None:
-            totals = [
-                _folded(fold, total, value)
-                for fold, total, value in zip(folds, totals, outcome.result, strict=True)
-            ]
+    with outcomes.hearing():
+        for outcome in outcomes:
+            if outcome.result is not None:
+                totals = [
+                    _folded(fold, total, value)
+                    for fold, total, value in zip(folds, totals, outcome.result, strict=True)
+                ]
     left = iter(totals)
     result = {name: plan.finish([next(left) for _ in plan.parts]) for name, plan in plans.items()}
     if outcomes.failures:

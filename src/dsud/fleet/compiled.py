@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import pickle
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.signals import connection_created
-from django.db.models import Aggregate, QuerySet
+from django.db.models import Aggregate, F, Model, QuerySet
+from django.db.models.constants import LOOKUP_SEP
+from django.db.models.expressions import Star
 from django.db.models.sql import Query
 from django.utils import timezone
 
@@ -24,6 +27,9 @@ from dsud.stamps import JUDGED_FOR, STAMP, VALUES, Stamp
 
 AnyQuerySet: TypeAlias = "QuerySet[Any, Any]"
 Values: TypeAlias = tuple[object, ...]
+
+#: What tells one query from another, for as long as its statement is kept.
+Name: TypeAlias = tuple[object, ...]
 
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
@@ -60,7 +66,8 @@ class Statements:
 
     def __init__(self, aggregates: Mapping[str, Aggregate]) -> None:
         self._aggregates = dict(aggregates)
-        self._known: dict[bytes, Statement | None] = {}
+        self._known: dict[Name, Statement | None] = {}
+        self._knows_no_zone = all(map(_knows_no_zone, self._aggregates.values()))
 
     def __reduce__(self) -> tuple[object, ...]:
         return Statements, (self._aggregates,)
@@ -68,7 +75,7 @@ class Statements:
     def values(self, queryset: AnyQuerySet, key: str) -> Values:
         """Return the values of the aggregates for one user, who is active."""
         _refuse_unless_of(queryset, key)
-        name = _name_of(queryset, key)
+        name = _name_of(queryset, key, zoned=not self._knows_no_zone)
         if name is not None and (statement := self._known.get(name)) is not None:
             try:
                 if (reading := engine().reading(key)) is not None:
@@ -82,7 +89,7 @@ class Statements:
                     self._known[name] = None  # Perhaps only Django's connection has a function.
         return self._learn(queryset, key, name)
 
-    def _learn(self, queryset: AnyQuerySet, key: str, name: bytes | None) -> Values:
+    def _learn(self, queryset: AnyQuerySet, key: str, name: Name | None) -> Values:
         """Ask through Django, and keep what it ran, if that can be run again."""
         connection = connections[alias_of(key)]
         ran = Ran()
@@ -140,17 +147,44 @@ def _refuse_unless_of(queryset: object, key: str) -> None:
         )
 
 
-def _name_of(queryset: AnyQuerySet, key: str) -> bytes | None:
-    """Return what tells a query from others, or None when it can only be asked through Django."""
-    notes = queryset.query.__dict__
+def _knows_no_zone(aggregate: Aggregate) -> bool:
+    """Tell for certain that the statement of an aggregate is the same in each time zone."""
+    sources: Iterable[Any] = aggregate.get_source_expressions()
+    return all(each is None or isinstance(each, Star) or _is_field(each) for each in sources)
+
+
+def _is_field(expression: object) -> bool:
+    return type(expression) is F and LOOKUP_SEP not in expression.name  # type: ignore[attr-defined]
+
+
+def _name_of(queryset: AnyQuerySet, key: str, *, zoned: bool) -> Name | None:
+    """Return what tells a query from others, or None when it can only be asked through Django.
+
+    The time zone is part of it where it may be written into the statement; asking for it is slow.
+    """
+    query = queryset.query
+    notes = query.__dict__
     stamp: Stamp | None = notes.get(STAMP)
     if VALUES in notes or (stamp and stamp.key() not in (None, key)):
         return None  # It names rows of a user, which Django's way judges.
     if type(queryset).aggregate is not QuerySet.aggregate:
         return None
-    attributes = {each: notes[each] for each in notes if each not in (STAMP, JUDGED_FOR)}
+    attributes = _without_marks(notes)
+    kind = type(query), query.model
+    if attributes == _of_all_rows(query.model):
+        # Not pickled, because that takes as long as all the rest that Python does.
+        return (*kind, timezone.get_current_timezone()) if zoned else kind
     try:
-        # With the time zone, because it is written into statements about dates.
-        return pickle.dumps((attributes, timezone.get_current_timezone_name()))
+        return *kind, timezone.get_current_timezone(), pickle.dumps(attributes)
     except Exception:  # noqa: BLE001, because pickling runs code of the project, and is only a short cut
         return None
+
+
+def _without_marks(notes: Mapping[str, object]) -> dict[str, object]:
+    return {each: notes[each] for each in notes if each not in (STAMP, JUDGED_FOR)}
+
+
+@lru_cache(maxsize=MOST)
+def _of_all_rows(model: type[Model] | None) -> dict[str, object]:
+    """Return the attributes of a query that nobody has added anything to."""
+    return _without_marks(Query(model).__dict__)

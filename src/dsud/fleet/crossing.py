@@ -56,7 +56,7 @@ def unpack(packed: bytes) -> Outcome[R]:
     error = _chained(links) if links else None
     if fatal and error is not None:
         raise error
-    kind = Part[R] if is_part else Outcome[R]
+    kind: type[Outcome[R]] = Part if is_part else Outcome
     return kind(key, result, error, seconds)  # type: ignore[arg-type]
 
 

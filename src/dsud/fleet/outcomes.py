@@ -106,6 +106,7 @@ class Outcomes(Iterator[Outcome[R]]):
         self._steps = steps
         self._stop = stop
         self._begun = False
+        self._hears = False
         self.failures: dict[str, BaseException] = {}
 
     def __iter__(self) -> Self:
@@ -113,16 +114,35 @@ class Outcomes(Iterator[Outcome[R]]):
 
     def __next__(self) -> Outcome[R]:
         self._begun = True
+        if self._hears:
+            return self._take()
         with _told_by_ctrl_c(self._stop):
-            try:
-                outcome = next(self._steps)
-            except StopIteration:
-                if self._stop:
-                    raise KeyboardInterrupt from None
-                raise
+            return self._take()
+
+    def _take(self) -> Outcome[R]:
+        try:
+            outcome = next(self._steps)
+        except StopIteration:
+            if self._stop:
+                raise KeyboardInterrupt from None
+            raise
         if outcome.error is not None:
             self.failures[outcome.user_key] = outcome.error
         return outcome
+
+    @contextmanager
+    def hearing(self) -> Iterator[Self]:
+        """Take the first Ctrl-C of a whole block for the wish to stop soon.
+
+        For who takes one outcome after the other and does little with each: else the signal is
+        taken and given back with each of them.
+        """
+        with _told_by_ctrl_c(self._stop):
+            self._hears = True
+            try:
+                yield self
+            finally:
+                self._hears = False
 
     def close(self) -> None:
         """Stop after the databases in hand, and tell nothing more."""
@@ -131,8 +151,9 @@ class Outcomes(Iterator[Outcome[R]]):
 
     def raise_failures(self) -> None:
         """Work to the end, and raise ``FleetFailed`` when any database has failed."""
-        for _ in self:
-            pass
+        with self.hearing():
+            for _ in self:
+                pass
         if self.failures:
             raise FleetFailed(self.failures)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager
@@ -28,7 +27,7 @@ from dsud.engines.sqlite import (
 )
 from dsud.engines.sqlite.paths import fan_and_name, uri_of, user_directory
 from dsud.engines.sqlite.places import Places, path_at
-from dsud.engines.sqlite.reading import looking_into
+from dsud.engines.sqlite.reading import Looking
 from dsud.engines.sqlite.replaying import SQLiteReplayer
 from dsud.engines.sqlite.staged import StagedFile, StagedInMemory
 from dsud.engines.sqlite.templates import Templates
@@ -83,8 +82,8 @@ class Engine(Places):
         """Return what the pool counts a connection by: its user, and the file if it is staged here."""
         staged = self.staged.get(user_key)
         if staged is None:
-            return self.location, user_key
-        key = self.location, id(staged)
+            return self._root, user_key
+        key = self._root, id(staged)
         return Fileless(key) if isinstance(staged, StagedInMemory) else key
 
     def open(
@@ -157,11 +156,12 @@ class Engine(Places):
 
     def reading(self, user_key: str) -> AbstractContextManager[ReadingCursor] | None:
         """Return a quick way to read a user's file, unless it is not in its place yet."""
-        # As text, because paths would take as long as the rest; and the first place, as of most.
-        path = f"{self.location}/{fan_and_name(user_key)}/1/{files.DATABASE}"
-        if user_key in self.staged or not os.access(path, os.F_OK):
+        if user_key in self.staged:
             return None
-        return looking_into(path, user_key, database=self.pool_key(user_key), options=self.options)
+        # As text, because paths would take as long as the rest; and the first place, as of most.
+        # Whoever has another one is found by Django's connection, after this has failed.
+        path = f"{self._quoted_root}/{fan_and_name(user_key)}/1/{files.DATABASE}"
+        return Looking(f"file:{path}?mode=ro", user_key, (self._root, user_key), self.options)
 
     def files_directory(self, user_key: str) -> Path:
         """Return the directory of the user's own files, beside the database."""

@@ -24,6 +24,8 @@ def directory_name(user_key: str) -> str:
 
     Raises ``InvalidUserKey`` for keys that are empty, hold NUL or need more than 240 bytes.
     """
+    if user_key.isdigit() and user_key.isascii() and len(user_key) <= LONGEST_NAME:
+        return user_key  # As most are, and a fleet asks for one after the other.
     if not user_key:
         raise InvalidUserKey(user_key, "it is empty")
     if "\0" in user_key:
@@ -65,4 +67,9 @@ def fan_and_name(user_key: str) -> str:
 
 def uri_of(path: Path | str, *, mode: str) -> str:
     """Return the URI that opens an existing file; neither ``rw`` nor ``ro`` ever creates one."""
-    return f"file:{quote(os.fsencode(path))}?mode={mode}"
+    return f"file:{quoted(path)}?mode={mode}"
+
+
+def quoted(path: Path | str) -> str:
+    """Return a path as a URI has it."""
+    return quote(os.fsencode(path))

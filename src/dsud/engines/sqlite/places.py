@@ -15,7 +15,7 @@ from django.utils.timezone import make_naive
 from dsud.conf import EngineSettings
 from dsud.engines.base import BaseEngine
 from dsud.engines.sqlite import connection, files, snapshots
-from dsud.engines.sqlite.paths import uri_of, user_directory
+from dsud.engines.sqlite.paths import quoted, uri_of, user_directory
 from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
 from dsud.exceptions import UserDatabaseDoesNotExist, UserDatabaseUnavailable
 from dsud.pool import pool
@@ -30,6 +30,9 @@ class Places(BaseEngine):
     def __init__(self, alias: str, settings: EngineSettings, *, location: Path) -> None:
         super().__init__(alias, settings)
         self.location = location
+        # As text, because it is asked for with each connection, and paths are slow to compare.
+        self._root = str(location)
+        self._quoted_root = quoted(location)
         self._staged = StagedHere()
 
     @property
@@ -149,7 +152,7 @@ class Places(BaseEngine):
         if path is None:
             raise self._missing(user_key)
         files.move_to_trash(path)
-        pool.close_idle((self.location, user_key))
+        pool.close_idle((self._root, user_key))
 
 
 def path_at(place: Path | StagedFile) -> Path:

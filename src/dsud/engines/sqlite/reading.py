@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Hashable, Iterator, Mapping
-from contextlib import contextmanager
-
-from django.db.backends.sqlite3.base import SQLiteCursorWrapper
+from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
+from typing import Self, cast
 
 from dsud.engines.sqlite import connection
 from dsud.engines.sqlite.authorizer import restrict
-from dsud.engines.sqlite.paths import uri_of
+from dsud.engines.sqlite.replaying import compiled
 from dsud.exceptions import UserDatabaseUnavailable
-from dsud.leases import AnyLease, Force
+from dsud.leases import AnyLease, Force, Lease
 from dsud.pool import PoolError, pool
 
 
@@ -53,41 +52,81 @@ class Look:
         self.raw.close()
 
 
-@contextmanager
-def looking_into(
-    path: str, user_key: str, *, database: Hashable, options: Mapping[str, object]
-) -> Iterator[SQLiteCursorWrapper]:
-    """Yield a cursor on a user's file that can change nothing; the pool counts it by ``database``.
+@lru_cache(maxsize=128)
+def _converted(sql: str) -> str:
+    """Return a statement as Django's cursor would make it each time."""
+    return compiled(sql, ())[0]
 
-    Raises ``UserDatabaseUnavailable``, and ``sqlite3.Error`` when the file cannot be opened.
+
+class Looking:
+    """A block with a cursor on a user's file that can change nothing; the pool counts it.
+
+    Entering raises ``UserDatabaseUnavailable``, and ``sqlite3.Error`` when the file cannot be opened.
+    It is one object and no generator, because what Python does here is what a look takes longer
+    than SQLite does.
     """
-    reader = Reader()
-    try:
-        lease = pool.lease(database, reader, lambda: _open(path, user_key, database, options))
-    except PoolError as error:
-        raise UserDatabaseUnavailable(
-            user_key, f"The database of user {user_key!r} cannot be opened. {error}"
-        ) from error
-    try:
-        yield lease.handle.raw.cursor(factory=SQLiteCursorWrapper)
-    finally:
-        pool.give_back(lease, force=Force.EVERYTHING)
 
+    __slots__ = ("_cursor", "_lease", "_look", "_raw", "_reader", "_where")
 
-def _open(path: str, user_key: str, database: Hashable, options: Mapping[str, object]) -> Look:
-    raw = sqlite3.connect(
-        uri_of(path, mode="rw"),
-        uri=True,
-        timeout=float(str(options["timeout"])),
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    try:
-        connection.refuse_unless_owned(raw, user_key)
-        connection.leave_log_on_close(raw)
-        raw.execute("PRAGMA query_only = ON")
-        restrict(raw)
-        return Look(raw, database)
-    except BaseException:
-        raw.close()
-        raise
+    def __init__(
+        self, uri: str, user_key: str, database: Hashable, options: Mapping[str, object]
+    ) -> None:
+        self._where = uri, user_key, database, options
+        self._cursor: sqlite3.Cursor | None = None
+        self._lease: Lease[Look] | None = None
+
+    def __enter__(self) -> Self:
+        _, user_key, database, _ = self._where
+        try:
+            look = self._look = pool.open_for_a_look(database, self._open)
+            if look is None:
+                self._reader = (
+                    Reader()
+                )  # Kept, because a lease whose borrower is gone is taken back.
+                self._lease = pool.lease(database, self._reader, self._open)
+                look = self._lease.handle
+        except PoolError as error:
+            raise UserDatabaseUnavailable(
+                user_key, f"The database of user {user_key!r} cannot be opened. {error}"
+            ) from error
+        self._raw = look.raw
+        return self
+
+    def execute(self, sql: str, params: Sequence[object], /) -> None:
+        """Run a statement with placeholders in Django's manner."""
+        self._end_statement()
+        self._cursor = self._raw.execute(_converted(sql), params)
+
+    def fetchone(self) -> Sequence[object]:
+        """Return the next row."""
+        row: Sequence[object] = cast("sqlite3.Cursor", self._cursor).fetchone()
+        return row
+
+    def _end_statement(self) -> None:
+        if self._cursor is not None:
+            self._cursor.close()
+
+    def __exit__(self, *raised: object) -> None:
+        self._end_statement()  # Lest SQLite keeps the files open for it.
+        if self._look is not None:
+            pool.close(self._look)
+        elif self._lease is not None:
+            pool.give_back(self._lease, force=Force.EVERYTHING)
+
+    def _open(self) -> Look:
+        uri, user_key, database, options = self._where
+        raw = sqlite3.connect(
+            uri,
+            uri=True,
+            timeout=float(str(options["timeout"])),
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            connection.refuse_unless_owned(raw, user_key)
+            connection.leave_log_on_close(raw)
+            restrict(raw)
+            return Look(raw, database)
+        except BaseException:
+            raw.close()
+            raise

@@ -59,6 +59,15 @@ _OF_THE_SCHEMA = re.compile(
 _NO_CURSOR = cast("SQLiteCursorWrapper", None)
 
 
+def compiled(sql: str, params: Parameters | None) -> tuple[str, Parameters]:
+    """Do to a statement what Django's cursor would do to it each time."""
+    if params is None:
+        return sql, ()
+    names = list(params) if isinstance(params, Mapping) else None
+    converted = SQLiteCursorWrapper.convert_query(_NO_CURSOR, sql, param_names=names)
+    return converted, params if isinstance(params, Mapping) else tuple(params)
+
+
 def beginning(sql: str) -> str:
     """Return a statement without the comments and blanks before it.
 
@@ -136,11 +145,7 @@ class SQLiteReplayer(Replayer):
 
     def compiled(self, sql: str, params: Parameters | None) -> tuple[str, Parameters]:
         """Do to a statement what Django's cursor would do to it each time."""
-        if params is None:
-            return sql, ()
-        names = list(params) if isinstance(params, Mapping) else None
-        converted = SQLiteCursorWrapper.convert_query(_NO_CURSOR, sql, param_names=names)
-        return converted, params if isinstance(params, Mapping) else tuple(params)
+        return compiled(sql, params)
 
     def runner(self, connection: BaseDatabaseWrapper) -> Run:
         """Return what runs statements without a cursor of Django's."""

@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from dsud.testing.conformance.abilities import (
+    AttachTests,
+    CopyTests,
+    LastWrittenTests,
+    ReadingTests,
+    ReadOnlyTests,
+    SnapshotTests,
+    StampTests,
+)
 from dsud.testing.conformance.columns import ColumnTests, ConstraintTests, MigrationTests
 from dsud.testing.conformance.cursors import HookTests, LeaseTests
 from dsud.testing.conformance.judging import JudgingTests
@@ -40,6 +49,13 @@ class EngineConformance(
     ConstraintTests,
     MigrationTests,
     DistinctKeyTests,
+    ReadOnlyTests,
+    ReadingTests,
+    LastWrittenTests,
+    SnapshotTests,
+    CopyTests,
+    StampTests,
+    AttachTests,
 ):
     """The tests of an engine: subclass it and set ``engine`` to an entry of ``USER_DATABASES``.
 
