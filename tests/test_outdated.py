@@ -17,6 +17,7 @@ from django.apps import apps
 from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.db import IntegrityError, OperationalError, connections, transaction
+from django.db.backends.signals import connection_created
 from django.db.migrations import RunPython
 from django.db.models.signals import post_migrate, pre_migrate
 from django.test import AsyncClient, Client, override_settings
@@ -680,6 +681,30 @@ def test_migrate__tells_those_who_listen(migrates: None, alice: User) -> None:
             signal.disconnect(hear)
     alias = alias_of(str(alice.pk))
     assert set(heard) == {(pre_migrate, alias, False), (post_migrate, alias, False)}
+
+
+def test_connection_created__is_sent_also_for_what_is_refused_at_first(alice: User) -> None:
+    """Sites give each connection functions then, and this one is used as soon as it is migrated."""
+    outside(
+        alice,
+        "CREATE TABLE kept AS SELECT * FROM django_migrations WHERE app = 'archive';"
+        " DELETE FROM django_migrations WHERE app = 'archive'; PRAGMA user_version = 0",
+    )
+    heard = []
+
+    def hear(*, connection, **rest: object) -> None:
+        if connection.alias == alias_of(str(alice.pk)):
+            heard.append(connection.connection)
+
+    connection_created.connect(hear)
+    try:
+        refused(alice)
+        outside(alice, "INSERT INTO django_migrations SELECT * FROM kept")
+        with use_user(alice):
+            assert Note.objects.count() == 1
+            assert heard == [connections[alias_of(str(alice.pk))].connection]
+    finally:
+        connection_created.disconnect(hear)
 
 
 def test_migrate__that_fails_is_this_users_failure(

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from types import SimpleNamespace
 
 from django.db import DatabaseError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -26,6 +25,7 @@ from dsud.exceptions import UserDatabaseOutdated, UserDatabaseUnavailable
 from dsud.leases import Force
 from dsud.migrating import Done, Migrator
 from dsud.plans import Plan
+from dsud.replay import Plans
 from dsud.verdicts import Verdict
 
 logger = logging.getLogger("dsud")
@@ -92,7 +92,7 @@ class Shared:
     """What the threads of a process share that migrate databases: plans, turns and failures."""
 
     def __init__(self) -> None:
-        self.memory = SimpleNamespace()
+        self.plans: Plans | None = None
         self.recording = threading.Lock()
         #: Held while code of migrations runs, because Django's operations lend the fields of models
         #: that were recorded a default for a moment.
@@ -125,7 +125,6 @@ class OnOpening(Migrator):
         super().__init__(run=f"{timezone.now():%Y%m%dT%H%M%S}-opening")
         self._verdict = verdict
         self._shared = _shared.setdefault(schema.fingerprint(), Shared())
-        self._local = self._shared.memory  # type: ignore[assignment]
 
     def _migrate(self, key: str) -> Done:
         if engine().has_stamp(key, schema.fingerprint()):
@@ -142,10 +141,14 @@ class OnOpening(Migrator):
             raise _failed(key, self._verdict, cause) from error
 
     def _find_plan(self, connection: BaseDatabaseWrapper) -> Plan | None:
-        with self._shared.recording:
+        shared = self._shared
+        with shared.recording:
+            if shared.plans is not None:
+                self._local.plans = shared.plans
             plan = super()._find_plan(connection)
+            shared.plans = getattr(self._local, "plans", None)
         if plan is not None and plan.is_called:
-            self._until_done.enter_context(self._shared.calling)
+            self._until_done.enter_context(shared.calling)
         return plan
 
 

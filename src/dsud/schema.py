@@ -60,18 +60,13 @@ def _facts() -> Iterator[str]:
     loader = MigrationLoader(None)
     for key in sorted(loader.disk_migrations):
         yield ".".join(key)
-        if has_user_models(key[0]) or copies_from(key[0]):
+        if has_user_models(key[0]) or is_mirrored_app(key[0]):
             yield Path(inspect.getfile(type(loader.disk_migrations[key]))).read_bytes().hex()
     models = sorted(models_here(), key=_label)
     yield from (f"{_label(model)} {is_user_model(model)}" for model in models)
     yield from _definitions(
         [each for each in models if each._meta.app_label in loader.unmigrated_apps]
     )
-
-
-def copies_from(app_label: str) -> bool:
-    """Tell whether user databases hold copies of an app's rows."""
-    return any(label.split(".")[0] == app_label for label in mirrored_labels())
 
 
 def user_models() -> Iterator[type[Model]]:
@@ -86,6 +81,11 @@ def models_here() -> Iterator[type[Model]]:
 
 def _live_here(models: Iterable[type[Model]]) -> Iterator[type[Model]]:
     return (model for model in models if is_user_model(model) or is_mirrored(model))
+
+
+def is_mirrored_app(app_label: str) -> bool:
+    """Tell whether user databases hold copies of an app's rows."""
+    return any(label.split(".")[0] == app_label for label in mirrored_labels())
 
 
 def _label(model: type[Model]) -> str:

@@ -108,7 +108,7 @@ def _look(connection: BaseDatabaseWrapper) -> Verdict:
 def _concerns_users(migration: Migration) -> bool:
     """Tell whether a migration can change anything in user databases."""
     app_label = migration.app_label
-    if has_user_models(app_label) or schema.copies_from(app_label):
+    if has_user_models(app_label) or schema.is_mirrored_app(app_label):
         return True
     return any(getattr(each, "hints", {}).get(HINT) for each in migration.operations)
 

@@ -100,20 +100,23 @@ class DatabaseWrapper(base.DatabaseWrapper):
         with self._lease_lock:
             lease = self._take_lease(self.user_key)
             self._work_on(lease)
-            if not lease.handle.judged:
-                self._judge(lease)
-        if lease.opened and self._lease is lease:  # Unless it was opened once more to be judged.
+        if lease.opened:
+            # Before it is judged, because it may be leased again when the database is migrated.
             connection_created.send(sender=self.__class__, connection=self)
+        if not lease.handle.judged:
+            self._judge(lease)
 
     def _judge(self, lease: Lease[Handle]) -> None:
         """Ask whether a database may be used that was opened; it is given back if not."""
-        if (judge := Hooks.judge_schema) is None:
-            return
-        try:
-            lease.handle.judged = judge(self, opened=True)
-        except BaseException:
-            pool.give_back(lease, force=Force.EVERYTHING)
-            raise
+        with self._lease_lock:
+            judge = Hooks.judge_schema
+            if judge is None or self._lease is not lease:  # Another thread has needed it.
+                return
+            try:
+                lease.handle.judged = judge(self, opened=True)
+            except BaseException:
+                pool.give_back(lease, force=Force.EVERYTHING)
+                raise
 
     def judge_again(self) -> None:
         """Ask once more, because a statement failed as if the schema had changed since."""
