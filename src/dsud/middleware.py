@@ -95,8 +95,8 @@ class UserOfRequest:
     def _find(self) -> str | None:
         self._answer = None
         resolver = _resolver()
-        is_open = switch.is_open(self._request)
         try:
+            is_open = switch.is_open(self._request)
             user = switch.switched_user(self._request) if is_open else None
             user = user or self._resolve(resolver)
             pk = getattr(user, "pk", None)
