@@ -119,13 +119,13 @@ def mark(location: Path) -> None:
     sync_directory(location.parent)
 
 
-def _is_there(path: Path | str) -> bool:
+def _is_there(path: Path) -> bool:
     """Tell whether there is a file; raise ``OSError`` when the disk cannot tell.
 
     ``Path.exists`` takes some errors for an absence, and absent databases are made anew.
     """
     try:
-        os.stat(path)  # noqa: PTH116, because a path takes longer to make than to look at
+        path.stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     return True
@@ -140,9 +140,9 @@ def live_database(directory: Path) -> Path | None:
     Each database has a numbered directory of its own, because a path must never be used again:
     whoever still has the old file open would delete the new one's -wal.
     """
-    first = f"{directory}/1/{DATABASE}"  # Not joined, which takes longer than to look.
+    first = Path(f"{directory}/1/{DATABASE}")  # Not joined, which takes longer than to look.
     if _is_there(first):
-        return Path(first)
+        return first
     number = _newest_generation(directory)
     if number <= 1:
         return None
