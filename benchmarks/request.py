@@ -18,12 +18,13 @@ def run(*, quick: bool = False) -> Report:
         alone.mkdir()
         served.mkdir()
         figures, panels = request_in_process.measure(
-            alone, rounds=6 if quick else 24, absent=absent
+            alone, rounds=8 if quick else 16, quick=quick, absent=absent
         )
         found = request_served.measure(
             served,
             processes=[2] if quick else [1, 2, 4],
-            pace=Pace(2, 0.7) if quick else Pace(5, 1.0),
+            pace=Pace(3, 0.8) if quick else Pace(3, 1.0),
+            quick=quick,
             absent=absent,
         )
     return Report(

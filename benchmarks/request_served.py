@@ -45,27 +45,34 @@ class Pace:
 
 
 def measure(
-    directory: Path, *, processes: Sequence[int], pace: Pace, absent: dict[str, str]
+    directory: Path, *, processes: Sequence[int], pace: Pace, quick: bool, absent: dict[str, str]
 ) -> Found:
-    """Put every contender behind every kind of server, and drive them turn by turn."""
+    """Put every contender behind every kind of server, and drive them turn by turn.
+
+    A quick run has two contenders create durably, and no more.
+    """
     found = Found()
     with ExitStack() as stack:
         load = stack.enter_context(
             Contender("the load", work="benchmarks.load", directory=directory / "load")
         )
-        postgres = stack.enter_context(sides.with_postgresql(directory, absent))
-        sessions = _filled(directory, postgres)
+        members = [site(DSUD, "ours"), site(PLAIN, "sqlite")]
+        if not quick:
+            members.append(site(UNKEPT, "sqlite"))
+            members += stack.enter_context(sides.with_postgresql(directory, absent))
+        sessions = _filled(directory, members)
         drive = Drive(directory, load, pace, sessions, found)
         for number in processes:
-            drive.gunicorn(number)
-        drive.uvicorn()
+            drive.gunicorn(number, quick=quick)
+        if not quick:
+            drive.uvicorn()
     found.figures += _verdicts(found, processes=processes)
     return found
 
 
-def _filled(directory: Path, postgres: list[Side]) -> Sessions:
+def _filled(directory: Path, members: Sequence[Side]) -> Sessions:
     found = {}
-    for side in [site(DSUD, "ours"), site(PLAIN, "sqlite"), site(UNKEPT, "sqlite"), *postgres]:
+    for side in members:
         with side.start(directory) as contender:
             found[side] = contender.ask("fill", users=USERS, notes=NOTES)
     return found
@@ -81,7 +88,7 @@ class Drive:
     sessions: Sessions
     found: Found
 
-    def gunicorn(self, processes: int) -> None:
+    def gunicorn(self, processes: int, *, quick: bool) -> None:
         """Create durably, list, and create with NORMAL, on so many processes."""
         name = f"{processes} process{'es' if processes > 1 else ''}"
         connections = processes * serving.THREADS
@@ -89,8 +96,10 @@ class Drive:
         def start(side: Side) -> AbstractContextManager[Server]:
             return serving.gunicorn(side, self.directory, processes=processes)
 
-        self._on(start, connections, {f"create, FULL, {name}": CREATE, f"list, {name}": LIST})
-        self._on(start, connections, {f"create, NORMAL, {name}": CREATE}, relaxed=True)
+        listed = {} if quick else {f"list, {name}": LIST}
+        self._on(start, connections, {f"create, FULL, {name}": CREATE, **listed})
+        if not quick:
+            self._on(start, connections, {f"create, NORMAL, {name}": CREATE}, relaxed=True)
 
     def uvicorn(self) -> None:
         """Create and list asynchronously."""

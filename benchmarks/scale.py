@@ -25,6 +25,13 @@ FEW, MANY = 10, 200
 
 NOTES, TURN = 20, 100
 
+WORKS = (
+    ("list", LIST, "uniform"),
+    ("list", LIST, "zipf"),
+    ("create", CREATE, "uniform"),
+    ("create", CREATE, "zipf"),
+)
+
 
 def run(*, quick: bool = False) -> Report:
     """Let ten users visit sites of all sizes, and two hundred the larger ones, turn by turn."""
@@ -37,21 +44,18 @@ def run(*, quick: bool = False) -> Report:
             for registered in (REGISTERED if side.settings.endswith("ours") else REGISTERED[::2])
             if not (quick and side.settings.endswith("sqlite"))
         ]
-        for what, path, order in (
-            ("list", LIST, "uniform"),
-            ("list", LIST, "zipf"),
-            ("create", CREATE, "uniform"),
-            ("create", CREATE, "zipf"),
-        ):
+        for what, path, order in WORKS[::3] if quick else WORKS:
             visits = {"path": path, "order": order, "times": TURN, "among": FEW}
             turns.take_turns(contenders, rounds=1, **visits)
-            found = turns.take_turns(contenders, rounds=6 if quick else 24, **visits)
+            found = turns.take_turns(contenders, rounds=5 if quick else 16, **visits)
             figures += _figures(f"{what}, {order}", found)
             bars[f"{what}, {order}, {FEW} active"] = _bars(found)
+            if quick:
+                continue
             larger = contenders[1:3]
             visits["among"] = MANY
             turns.take_turns(larger, rounds=4, **visits)
-            found |= turns.take_turns(larger, rounds=6 if quick else 24, **visits)
+            found |= turns.take_turns(larger, rounds=5 if quick else 16, **visits)
             bars[f"{what}, {order}, {MANY} active"] = _bars(found)
             figures += _with_many(f"{what}, {order}", found)
     return Report(

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.contrib.auth import alogin, get_user_model, login, logout
 from django.contrib.auth.models import User
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.handlers.base import BaseHandler
 from django.http import (
@@ -24,12 +26,13 @@ from django.template.response import TemplateResponse
 from django.test import AsyncClient, Client, RequestFactory
 from django.urls import path
 from django.utils.decorators import async_only_middleware, sync_only_middleware
+from django.utils.functional import SimpleLazyObject
 
-from dsud import current_user_id, use_user
+from dsud import current_user_id, switch, use_user
 from dsud.connections import release
 from dsud.context import user_key
 from dsud.engines import engine
-from dsud.middleware import DatabaseSwitchMiddleware
+from dsud.middleware import DatabaseSwitchMiddleware, UserOfRequest
 from dsud.pool import pool
 from tests.leasing import in_thread, people, texts, working_on
 from tests.library.models import Book, Loan
@@ -360,6 +363,86 @@ def test_resolver__decides_instead_of_the_session(users: list[User], settings) -
     client.force_login(users[0])
     assert client.get("/read/", headers={"x-name": "person1"}).content == b"person1"
     assert client.get("/read/").status_code == 403
+
+
+# What changes the answer to who is active, between two questions of one request
+
+
+def signed_in(user: User) -> HttpRequest:
+    """Return a request of a user who was found active, and is asked for no more than by a glance."""
+    client = Client()
+    client.force_login(user)
+    request = HttpRequest()
+    request.session = client.session
+    request.user = SimpleLazyObject(lambda: get_user_model().objects.get(pk=user.pk))
+    return request
+
+
+def switch_to(request: HttpRequest, user: User) -> None:
+    request.session[switch.SESSION_KEY] = {
+        "actor": str(request.user.pk),
+        "user": str(user.pk),
+        "since": time.time(),
+    }
+
+
+CHANGES: dict[str, Callable[[HttpRequest, User], object]] = {
+    "log in": lambda request, other: login(request, other, BACKEND),
+    "another user": lambda request, other: setattr(request, "user", other),
+    "another user's key": lambda request, other: setattr(request.user, "pk", other.pk),
+    "switch": switch_to,
+    "another session": lambda request, other: setattr(request, "session", SessionStore()),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_user__is_asked_for_again_when_something_could_have_changed_it(
+    users: list[User], change: str, django_assert_num_queries
+) -> None:
+    alice, bob = users
+    User.objects.filter(pk=alice.pk).update(is_superuser=True)
+    request = signed_in(alice)
+    find = UserOfRequest(request)
+    assert find() == str(alice.pk)
+    with django_assert_num_queries(0):
+        assert (find(), find.glance()) == (str(alice.pk), str(alice.pk))
+    CHANGES[change](request, bob)
+    expected = alice if change == "another session" else bob
+    assert find() == str(expected.pk)
+
+
+@pytest.mark.parametrize("change", ["log out", "delete", "no user"])
+def test_user__is_nobody_any_more(users: list[User], change: str) -> None:
+    request = signed_in(users[0])
+    find = UserOfRequest(request)
+    assert find() == find() == str(users[0].pk)
+    if change == "log out":
+        logout(request)
+    elif change == "delete":
+        request.user.delete()
+    else:
+        del request.user
+    assert find() is None
+
+
+def test_user__of_a_resolver_is_asked_for_each_time(users: list[User], settings) -> None:
+    settings.DSUD_USER_RESOLVER = f"{__name__}.resolve_by_header"
+    request = HttpRequest()
+    request.META["HTTP_X_NAME"] = "person0"
+    find = UserOfRequest(request)
+    assert find() == str(users[0].pk)
+    del request.headers
+    request.META["HTTP_X_NAME"] = "person1"
+    assert find() == str(users[1].pk)
+
+
+def test_user__of_a_request_without_sessions(users: list[User]) -> None:
+    request = HttpRequest()
+    request.user = users[0]
+    find = UserOfRequest(request)
+    assert find() == find() == find.glance() == str(users[0].pk)
+    request.user = users[1]
+    assert find() == str(users[1].pk)
 
 
 def test_concurrent_requests__of_two_users_do_not_mix(users: list[User]) -> None:

@@ -42,11 +42,16 @@ def user_key(user: Model | UserId) -> str:
     if isinstance(value, bool) or not isinstance(value, (int, str, uuid.UUID)):
         raise InvalidUserKey(user, "a key is an integer, a string or a UUID")
     try:
-        # As text, because a number and a UUID can each be read as the other.
-        return str(primary_key_field().to_python(str(value)))
+        return _as_text(value)
     except ValidationError:
         kind = type(primary_key_field()).__name__
         raise InvalidUserKey(user, f"it is no {kind}") from None
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
+def _as_text(value: int | str | uuid.UUID) -> str:
+    # As text, because a number and a UUID can each be read as the other.
+    return str(primary_key_field().to_python(str(value)))
 
 
 # Both are asked in each request, and finding a model takes Django longer than all else here.
@@ -71,6 +76,7 @@ def forget_user_model(*, setting: str, **kwargs: object) -> None:
     if setting in ("AUTH_USER_MODEL", "INSTALLED_APPS"):
         _user_class.cache_clear()
         primary_key_field.cache_clear()
+        _as_text.cache_clear()
 
 
 setting_changed.connect(forget_user_model, dispatch_uid="dsud.context.forget_user_model")

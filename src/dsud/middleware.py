@@ -95,10 +95,10 @@ class UserOfRequest:
     def _find(self) -> str | None:
         self._answer = None
         resolver = _resolver()
-        is_open = switch.is_open(self._request)
         try:
-            user = switch.switched_user(self._request) if is_open else None
-            user = user or self._resolve(resolver)
+            is_open = switch.is_open(self._request)
+            switched = switch.switched_user(self._request) if is_open else None
+            user = switched or self._resolve(resolver)
             pk = getattr(user, "pk", None)
         except SynchronousOnlyOperation as error:
             raise SynchronousOnlyOperation(
@@ -121,7 +121,7 @@ class UserOfRequest:
         if user is not now.get("user") or (session is not None and session.modified):
             return
         # Django's own lazy object is set up once, and never again; others may be anything.
-        row = user._wrapped if type(user) is SimpleLazyObject else user  # type: ignore[attr-defined]
+        row = user._wrapped if type(user) is SimpleLazyObject else user
         if isinstance(row, Model):
             self._answer = Answer(self._request, row, key)
 

@@ -220,8 +220,8 @@ class Pool:
         for lease in leases:
             if lease not in self._leased:
                 mine.discard(lease)  # Another thread needed it and took it back.
-            else:
-                self.give_back(lease, force=Force.NOTHING if lease in untouched else force)
+            elif self._take_back(lease, force=Force.NOTHING if lease in untouched else force):
+                mine.discard(lease)
 
     def _take_back(self, lease: AnyLease, *, force: Force) -> bool:
         """Keep or close what was leased; tell whether it was this call that did it."""
@@ -239,7 +239,7 @@ class Pool:
 
     def _clean(self, handle: Handle) -> bool:
         try:
-            return handle.clean() and not self._slots.are_too_many
+            return handle.clean() and self._slots.count <= self._slots.limit
         except BaseException:
             self._close(handle)
             raise

@@ -30,8 +30,13 @@ class Kept:
         self.owner = owner
         self.what = what
 
+    def judged(self) -> list[object]:
+        """Return the rows to the user whose they are; raise ``WrongUser`` for any other."""
+        refuse_unless_active(self.owner, what=self.what)
+        return self.rows
+
     def __reduce__(self) -> tuple[object, ...]:
-        return Kept, (self.rows, self.owner, self.what)
+        return Kept, (self.judged(), self.owner, self.what)
 
     def __deepcopy__(self, memo: object) -> None:
         """Keep nothing: the deep copy of a queryset is evaluated anew."""
@@ -51,10 +56,7 @@ class Rows:
             kept: Kept | None = queryset.__dict__[KEPT]
         except KeyError:
             raise AttributeError(RESULTS) from None
-        if kept is None:
-            return None
-        refuse_unless_active(kept.owner, what=kept.what)
-        return kept.rows
+        return None if kept is None else kept.judged()
 
 
 def keep(queryset: query.QuerySet[Model]) -> None:

@@ -61,11 +61,6 @@ class Slots:
         self._open[database] = (now + 1, most)
         return True
 
-    @property
-    def are_too_many(self) -> bool:
-        """Tell whether more count than the cap allows, because it was lowered."""
-        return self.count > self.limit
-
     def free(self, database: Hashable) -> None:
         """Count one connection less."""
         now, most = self._open.pop(database)

@@ -26,7 +26,7 @@ from dsud.engines.sqlite import (
     sequences,
     snapshots,
 )
-from dsud.engines.sqlite.paths import fan_and_name, uri_of
+from dsud.engines.sqlite.paths import uri_of
 from dsud.engines.sqlite.places import Places, path_at
 from dsud.engines.sqlite.reading import looking_into
 from dsud.engines.sqlite.replaying import SQLiteReplayer
@@ -77,13 +77,6 @@ class Engine(Places):
                 "isolation_level": None,
             },
         }
-
-    def _usual_name(self, user_key: str) -> str:
-        """Return the first place of a user's file, where it is unless it was deleted and made anew.
-
-        As text, because paths would take as long as all else that uses it.
-        """
-        return f"{self.root}/{fan_and_name(user_key)}/1/{files.DATABASE}"
 
     def pool_key(self, user_key: str) -> Hashable:
         """Return what the pool counts a connection by: its user, and the file if it is staged here."""

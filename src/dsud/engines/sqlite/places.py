@@ -15,7 +15,7 @@ from django.utils.timezone import make_naive
 from dsud.conf import EngineSettings
 from dsud.engines.base import BaseEngine
 from dsud.engines.sqlite import connection, files, snapshots
-from dsud.engines.sqlite.paths import uri_of, user_directory
+from dsud.engines.sqlite.paths import fan_and_name, uri_of, user_directory
 from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
 from dsud.exceptions import UserDatabaseDoesNotExist, UserDatabaseUnavailable
 from dsud.pool import pool
@@ -47,8 +47,17 @@ class Places(BaseEngine):
     def _place(self, user_key: str) -> Path | StagedFile | None:
         return self.staged.get(user_key) or self._live(user_key)
 
+    def _usual_name(self, user_key: str) -> str:
+        """Return the first place of a user's file, where it is unless it was deleted and made anew.
+
+        As text, because paths would take as long as all else that uses it.
+        """
+        return f"{self.root}/{fan_and_name(user_key)}/1/{files.DATABASE}"
+
     def _live(self, user_key: str) -> Path | None:
         try:
+            if files.is_there(usual := self._usual_name(user_key)):
+                return Path(usual)
             return files.live_database(user_directory(self.location, user_key))
         except OSError as error:
             raise UserDatabaseUnavailable(
