@@ -31,7 +31,7 @@ def main() -> int:
         if arguments.record:
             usual.record(name, [BENCHMARKS[name](quick=True) for _ in range(arguments.record)])
             continue
-        report = _run(name, quick=arguments.quick)
+        report = _run(name, console, quick=arguments.quick)
         report.show(console)
         missed += [f"{name}: {figure.what}" for figure in report.missed]
         if arguments.results is not None:
@@ -66,9 +66,11 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _run(name: str, *, quick: bool) -> Report:
+def _run(name: str, console: Console, *, quick: bool) -> Report:
     if quick:
-        return usual.attempts(name, partial(BENCHMARKS[name], quick=True), usual.read())
+        return usual.attempts(
+            name, partial(BENCHMARKS[name], quick=True), usual.read(), say=console.print
+        )
     return BENCHMARKS[name](quick=False)
 
 
@@ -78,9 +80,8 @@ def _write(report: Report, path: Path, found: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     data = json.dumps({"machine": found, **report.as_json()}, indent=2, ensure_ascii=False)
     path.with_suffix(".json").write_text(data + "\n")
-    if report.panels:
-        footer = "{processor}, {cores} cores, Python {python}, Django {django}, SQLite {sqlite}"
-        charts.draw(report, path.with_suffix(".svg"), footer=footer.format(**found))
+    footer = "{processor}, {cores} cores, Python {python}, Django {django}, SQLite {sqlite}"
+    charts.draw(report, path.with_suffix(".svg"), footer=footer.format(**found))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,15 @@ mpl.rcParams["svg.fonttype"] = "none"
 
 
 def draw(report: Report, path: Path, *, footer: str) -> None:
-    """Write the panels of a report to an SVG file."""
-    heights = [0.6 + 0.32 * len(panel.bars) for panel in report.panels]
+    """Write the panels of a report to an SVG file, but for those in which there is nothing to see."""
+    panels = [panel for panel in report.panels if any(panel.bars.values())]
+    if not panels:
+        return
+    heights = [0.6 + 0.32 * len(panel.bars) for panel in panels]
     drawing = Drawing(figsize=(8, sum(heights) + 0.9), layout="constrained")
     drawing.suptitle(report.title, fontsize=11, fontweight="bold")
-    every = drawing.subplots(len(report.panels), 1, squeeze=False, height_ratios=heights)
-    for axes, panel in zip(every[:, 0], report.panels, strict=True):
+    every = drawing.subplots(len(panels), 1, squeeze=False, height_ratios=heights)
+    for axes, panel in zip(every[:, 0], panels, strict=True):
         _draw_panel(axes, panel)
     drawing.supxlabel(footer, fontsize=7, color="#666666")
     drawing.savefig(path, format="svg", metadata={"Date": None})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from rich.console import Console
@@ -46,7 +46,9 @@ class Figure:
         """Return what it must be, for a reader."""
         limits = [("≤", self.at_most), ("≥", self.at_least)]
         return " ".join(
-            f"{sign} {amount(limit)} {self.unit}" for sign, limit in limits if limit is not None
+            f"{sign} {amount(limit)} {self.unit}".rstrip()
+            for sign, limit in limits
+            if limit is not None
         )
 
 
@@ -101,12 +103,34 @@ class Report:
             verdict, style = _verdict(figure)
             table.add_row(figure.what, measured, floor, figure.target, verdict, style=style)
         console.print(table)
+        if self.panels:
+            self._show_panels(console)
         if self.sizes:
             console.print(", ".join(f"{name}: {size}" for name, size in self.sizes.items()))
         for name, remark in self.remarks.items():
             console.print(f"{name}: {remark}")
         for name, reason in self.absent.items():
             console.print(f"Without {name}: {reason}", style="yellow")
+
+    def _show_panels(self, console: Console) -> None:
+        heads, *lines = side_by_side(self.panels)
+        table = Table(title="Side by side", title_justify="left")
+        for number, head in enumerate(heads):
+            table.add_column(head, justify="right" if number else "left")
+        for line in lines:
+            table.add_row(*line)
+        console.print(table)
+
+
+def side_by_side(panels: Sequence[Panel]) -> list[list[str]]:
+    """Return the panels as a table: a line of heads, and a line for each contender."""
+    names = dict.fromkeys(name for panel in panels for name in panel.bars)
+    heads = [f"{panel.title}, {panel.unit}".removesuffix(", ") for panel in panels]
+    lines = [
+        [amount(panel.bars[name]) if name in panel.bars else "" for panel in panels]
+        for name in names
+    ]
+    return [["", *heads], *([name, *line] for name, line in zip(names, lines, strict=True))]
 
 
 def amount(number: float) -> str:

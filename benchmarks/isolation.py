@@ -14,6 +14,14 @@ THREADS = 16
 #: With fewer connections than users, each has to be closed for another, while others are in use.
 CAP = 20
 
+COUNTED = {
+    "failed": "requests that failed",
+    "foreign": "answers with rows of another user",
+    "lost": "notes that were lost by the load or a deploy",
+    "misplaced": "notes that a deploy put into another user's place",
+    "overwritten": "notes overwritten by one that was loaded as another user",
+}
+
 
 def run(*, quick: bool = False) -> Report:
     """Load each site in turn, then deploy, and compare what lies there with what was written."""
@@ -24,18 +32,16 @@ def run(*, quick: bool = False) -> Report:
         absent,
     ):
         found = {site.name: _found(site, users=users, requests=requests) for site in sites}
-    figures = {name: _figures(name, counts) for name, counts in found.items()}
     return Report(
         f"{THREADS} threads ask as {users} users, with {CAP} open databases at most",
-        [figure for each in figures.values() for figure in each.values()],
+        [
+            Figure(f"dsud: {what}", found[field.OURS.name][key], "", at_most=0, exact=True)
+            for key, what in COUNTED.items()
+        ],
+        # What others do is reported; only ours must be nothing.
         panels=[
-            Panel(
-                what[0].upper() + what[1:],
-                "",
-                {name: figures[name][what].value for name in figures},
-            )
-            for what in figures[field.OURS.name]
-            if any(each[what].value for each in figures.values())
+            Panel(what, "", {name: counts[key] for name, counts in found.items()})
+            for key, what in COUNTED.items()
         ],
         sizes={"users": users, "requests": THREADS * requests, "threads": THREADS, "open": CAP},
         absent=absent,
@@ -58,19 +64,3 @@ def _found(site: Site, *, users: int, requests: int) -> dict[str, Any]:
     overwritten = mixed.pop("overwritten")
     remarks += [f"{times} mix-ups were refused with {kind}." for kind, times in mixed.items()]
     return {**under_load, **kept, "overwritten": overwritten, "remark": " ".join(remarks)}
-
-
-def _figures(name: str, counts: dict[str, Any]) -> dict[str, Figure]:
-    amounts = {
-        "requests that failed": counts["failed"],
-        "answers with rows of another user": counts["foreign"],
-        "notes that were lost by the load or a deploy": counts["lost"],
-        "notes that a deploy put into another user's place": counts["misplaced"],
-        "notes overwritten by one that was loaded as another user": counts["overwritten"],
-    }
-    # What others do is reported; only ours must be nothing.
-    most = 0 if name == field.OURS.name else None
-    return {
-        what: Figure(f"{name}: {what}", amount, "", at_most=most, exact=True)
-        for what, amount in amounts.items()
-    }

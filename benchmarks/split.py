@@ -52,8 +52,19 @@ def run(*, quick: bool = False) -> Report:
                 _per_second(found, split),
                 "/s",
             ),
-            Figure("the split with its plan, against INSERT … SELECT", ratio, "times", at_most=3.0),
-            Figure("    the median of all users", _median_ratio(bare, split), "times"),
+            Figure(
+                "the split with its plan, against INSERT … SELECT",
+                ratio,
+                "times",
+                at_most=None if quick else 3.0,
+            ),
+            # Of few users, the median alone is the same on an idle machine and on a busy one.
+            Figure(
+                "    the median of all users",
+                _median_ratio(bare, split),
+                "times",
+                at_most=3.0 if quick else None,
+            ),
             Figure("    the plan alone", found["planned"], "s"),
             Figure(
                 "    against all rows into one file, one statement for each table",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.catalogue import BENCHMARKS
-from benchmarks.figures import amount
+from benchmarks.figures import Panel, amount, side_by_side
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,6 +57,9 @@ def _whole(results: Path, name: str) -> str:
     result = _read(results, name)
     rows = [[*_row(figure)[:2], _floor(figure), *_row(figure)[2:]] for figure in result["figures"]]
     text = [_table(["", "measured", "floor", "must be"], rows)]
+    if result["panels"]:
+        heads, *lines = side_by_side([Panel(**panel) for panel in result["panels"]])
+        text.append(_table(heads, lines))
     if result["sizes"]:
         text.append(", ".join(f"{what}: {size}" for what, size in result["sizes"].items()) + ".")
     text += [f"{who}: {what}" for who, what in result["remarks"].items()]
@@ -66,11 +69,11 @@ def _whole(results: Path, name: str) -> str:
 
 def _row(figure: Result) -> list[str]:
     target = f"{figure['target']}{', **missed**' if figure['missed'] else ''}"
-    return [figure["what"].strip(), f"{amount(figure['value'])} {figure['unit']}", target]
+    return [figure["what"].strip(), f"{amount(figure['value'])} {figure['unit']}".rstrip(), target]
 
 
 def _floor(figure: Result) -> str:
-    return "" if figure["floor"] is None else f"{amount(figure['floor'])} {figure['unit']}"
+    return "" if figure["floor"] is None else f"{amount(figure['floor'])} {figure['unit']}".rstrip()
 
 
 def _table(heads: list[str], rows: Iterable[list[str]]) -> str:

@@ -26,7 +26,10 @@ _RAN = re.compile(r"Ran (\d+) tests in ([\d.]+)s\n\nOK")
 
 def run(*, quick: bool = False) -> Report:
     """Measure one test and two suites, with and without user databases, turn by turn."""
-    figures = [*_one_test(30 if quick else 120), *_suites(3 if quick else 15)]
+    figures = [
+        *_one_test(30 if quick else 120),
+        *_suites(3 if quick else 15),
+    ]
     return Report("Tests with user databases, against one database for everybody", figures)
 
 

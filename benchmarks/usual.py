@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from benchmarks.figures import Figure, Report
+from benchmarks.figures import Figure, Report, amount
 
 #: How many times what is usual a ratio may be: what costs twice as much misses it by a third.
 SLACK = 1.5
@@ -42,7 +42,9 @@ def record(name: str, reports: Sequence[Report], path: Path = KEPT) -> None:
     path.write_text(json.dumps(known, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def attempts(name: str, run: Callable[[], Report], usual: Usual) -> Report:
+def attempts(
+    name: str, run: Callable[[], Report], usual: Usual, *, say: Callable[[str], None]
+) -> Report:
     """Run a benchmark until nothing misses, a few times at most; return the last report.
 
     Its limits are those of a quick run: exact for what is counted, what is usual for ratios, and
@@ -52,6 +54,8 @@ def attempts(name: str, run: Callable[[], Report], usual: Usual) -> Report:
     for _ in range(ATTEMPTS - 1):
         if not report.missed:
             break
+        misses = ", ".join(f"{each.what.strip()}: {amount(each.value)}" for each in report.missed)
+        say(f"{name} is measured again, because of {misses}")
         report = _limited(run(), usual.get(name, {}))
     return report
 

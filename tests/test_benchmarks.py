@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from benchmarks import environments, field, machine, postgresql, tables, usual
 from benchmarks.__main__ import RESULTS
 from benchmarks.catalogue import BENCHMARKS, QUICK
 from benchmarks.contenders import Contender, Failed
-from benchmarks.figures import Figure, Panel, Report
+from benchmarks.figures import Figure, Panel, Report, amount
 from tests.servers import ROOT
 
 REPORT = Report(
@@ -69,6 +70,7 @@ def test_report__shows_verdicts_sizes_and_who_is_absent() -> None:
     lines = output.getvalue().splitlines()
     assert any("a walk against a ride" in line and "pass" in line for line in lines)
     assert any("steps" in line and "missed" in line for line in lines)
+    assert any("one SQLite database" in line and "4 │" in line for line in lines)
     assert lines[-3:] == [
         "walkers: 3",
         "one SQLite database: it rained.",
@@ -85,11 +87,17 @@ def test_chart__names_every_contender(tmp_path: Path) -> None:
     drawn = (tmp_path / "walk.svg").read_text()
     for text in ("dsud", "one SQLite database", "bare sqlite3", "4 s", "Time", "on foot"):
         assert f">{text}<" in drawn
+    nothing = Report("Nothing", [], panels=[Panel("Errors", "", {"dsud": 0})])
+    charts.draw(nothing, tmp_path / "nothing.svg", footer="on foot")
+    assert not (tmp_path / "nothing.svg").exists()
     charts.draw(REPORT, tmp_path / "again.svg", footer="on foot")
     assert (tmp_path / "again.svg").read_text() == drawn
 
 
 # Quick runs
+
+
+attempts = partial(usual.attempts, say=lambda text: None)
 
 
 def walk(ratio: float, *, floor: float | None = None) -> Report:
@@ -104,41 +112,45 @@ USUAL = {"walk": {"a walk": 1.2}}
 @pytest.mark.parametrize("floor", [None, 0.01, 7.0])
 def test_quick__twice_what_is_usual_misses__though_the_target_is_far(floor: float | None) -> None:
     runs = 0
+    said: list[str] = []
 
     def run() -> Report:
         nonlocal runs
         runs += 1
         return walk(2.4, floor=floor)
 
-    assert [each.what for each in usual.attempts("walk", run, USUAL).missed] == ["a walk"]
+    report = usual.attempts("walk", run, USUAL, say=said.append)
+    assert [each.what for each in report.missed] == ["a walk"]
     assert runs == usual.ATTEMPTS
+    again = f"walk is measured again, because of a walk: {amount(report.figures[0].value)}"
+    assert said == [again] * (usual.ATTEMPTS - 1)
 
 
 @pytest.mark.parametrize("floor", [None, 0.01, 7.0])
 def test_quick__a_busy_machine_is_measured_again(floor: float | None) -> None:
     ratios = iter([5.0, 1.9, 1.7])
-    assert usual.attempts("walk", lambda: walk(next(ratios), floor=floor), USUAL).missed == []
+    assert attempts("walk", lambda: walk(next(ratios), floor=floor), USUAL).missed == []
 
 
 def test_quick__half_the_usual_throughput_misses() -> None:
     report = Report("A ride", [Figure("rides", 1.5, "times", at_least=1.2)])
-    assert usual.attempts("ride", lambda: report, {"ride": {"rides": 3.0}}).missed
-    assert not usual.attempts("ride", lambda: report, {"ride": {"rides": 2.0}}).missed
+    assert attempts("ride", lambda: report, {"ride": {"rides": 3.0}}).missed
+    assert not attempts("ride", lambda: report, {"ride": {"rides": 2.0}}).missed
 
 
 def test_quick__what_is_counted_is_exact() -> None:
     report = Report("Steps", [Figure("steps", 101, "steps", at_most=100, exact=True)])
-    assert usual.attempts("steps", lambda: report, {}).missed
+    assert attempts("steps", lambda: report, {}).missed
 
 
 def test_quick__what_depends_on_the_machine_is_not_judged() -> None:
     report = Report("A walk", [Figure("a walk", 100.0, "ms", at_most=1.0)])
-    assert usual.attempts("walk", lambda: report, {}).figures[0].target == ""
+    assert attempts("walk", lambda: report, {}).figures[0].target == ""
 
 
 def test_quick__what_nobody_has_recorded_has_some_room_beyond_its_target() -> None:
-    assert not usual.attempts("walk", lambda: walk(5.9), {}).missed
-    assert usual.attempts("walk", lambda: walk(6.1), {}).missed
+    assert not attempts("walk", lambda: walk(5.9), {}).missed
+    assert attempts("walk", lambda: walk(6.1), {}).missed
 
 
 def test_record__keeps_the_medians_of_ratios_beside_those_of_others(tmp_path: Path) -> None:
@@ -333,6 +345,12 @@ def test_tables__show_everything_that_one_benchmark_found(tmp_path: Path) -> Non
         "| a walk against a ride | 3 times |  | ≤ 4 times |\n"
         "| steps | 1,204 steps |  | ≥ 2,000 steps, **missed** |\n"
         "| a step | 0.5 s | 0.25 s |  |\n"
+        "\n"
+        "|  | Time, s |\n"
+        "| --- | ---: |\n"
+        "| dsud | 2 |\n"
+        "| one SQLite database | 4 |\n"
+        "| bare sqlite3 | 1 |\n"
         "\nwalkers: 3.\n"
         "\none SQLite database: it rained.\n"
         "\nWithout the train: it is late.\n"
