@@ -142,9 +142,9 @@ def _figures(turns: Turns, synchronous: str) -> list[Figure]:
     text = f"{synchronous}: the first list, the same statement"
     figures = [
         Figure(
-            f"{text}, against bare open, pragmas and query", bare, RATIO, 2.0, 1.0, headline=usual
+            f"{text}, against bare open, pragmas and query", bare, RATIO, 1.3, 1.0, headline=usual
         ),
-        Figure(f"{text}, against Django's own connection", stock, RATIO, 1.3, headline=usual),
+        Figure(f"{text}, against Django's own connection", stock, RATIO, floor=1.0),
     ]
     for what, step in _STEPS.items():
         for name, floor in (
