@@ -25,7 +25,7 @@ from dsud.engines.sqlite import (
     sequences,
     snapshots,
 )
-from dsud.engines.sqlite.paths import uri_of
+from dsud.engines.sqlite.paths import fan_and_name, uri_of
 from dsud.engines.sqlite.places import Places, path_at
 from dsud.engines.sqlite.reading import Looking
 from dsud.engines.sqlite.replaying import SQLiteReplayer
