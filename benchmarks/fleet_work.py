@@ -56,7 +56,7 @@ def asked(rounds: int) -> dict[str, list[float]]:
     from dsud.engines import engine
 
     keys = list(fleet.keys())
-    paths = [f"file:{engine().path_of(key)}?mode=ro" for key in keys]  # type: ignore[attr-defined]
+    paths = [f"file:{engine().path_of(key)}?mode=ro" for key in keys]
     asking: dict[str, Callable[[], object]] = {
         "bare": lambda: bare(paths),
         "crew": lambda: bare_crew(paths),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from statistics import median
 
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import connections, router
 from django.http import HttpRequest, HttpResponse
@@ -25,6 +26,7 @@ def microseconds(*, hot: int, times: int) -> dict[str, float]:
     from dsud.middleware import DatabaseSwitchMiddleware
 
     def view(request: HttpRequest) -> HttpResponse:
+        alias = ""
         for _ in range(ASKED):
             alias = router.db_for_read(model)
         connections[alias].cursor().close()
@@ -55,8 +57,8 @@ def _each(work: Callable[[HttpRequest], object], requests: list[HttpRequest]) ->
     return (time.thread_time() - begun) / len(requests) * 1e6
 
 
-def _request(user: object) -> HttpRequest:
+def _request(user: User) -> HttpRequest:
     request = HttpRequest()
-    request.user = user  # type: ignore[attr-defined]
+    request.user = user
     request.session = SessionStore()
     return request

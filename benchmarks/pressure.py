@@ -5,12 +5,16 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks import turns
 from benchmarks.figures import Figure, Panel, Report
 from benchmarks.sides import BARE, DSUD, FLOOR, PLAIN, Side, site
 from benchmarks.turns import per_second, ratio, typical
 from benchmarks.visits import CREATE, LIST
+
+if TYPE_CHECKING:
+    from benchmarks.contenders import Contender
 
 #: Connections that a process may hold open, and how many times as many users are at work.
 CAP, TIMES = 20, (1, 3, 12)
@@ -58,7 +62,9 @@ def run(*, quick: bool = False) -> Report:
 Taken = dict[int, dict[str, list[turns.Turn]]]
 
 
-def _working_sets(contenders: dict[str, object], path: str, *, rounds: int, threads: int) -> Taken:
+def _working_sets(
+    contenders: dict[str, Contender], path: str, *, rounds: int, threads: int
+) -> Taken:
     """Take turns with the sizes as well, because what the machine does else must hit all of them."""
     taken: Taken = {}
     members = [each for name, each in contenders.items() if threads == 1 or name != FLOOR]

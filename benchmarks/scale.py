@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import turns
 from benchmarks.figures import Figure, Panel, Report
@@ -45,7 +45,7 @@ def run(*, quick: bool = False) -> Report:
             if not (quick and side.settings.endswith("sqlite"))
         ]
         for what, path, order in WORKS[::3] if quick else WORKS:
-            visits = {"path": path, "order": order, "times": TURN, "among": FEW}
+            visits: dict[str, Any] = {"path": path, "order": order, "times": TURN, "among": FEW}
             turns.take_turns(contenders, rounds=1, **visits)
             found = turns.take_turns(contenders, rounds=5 if quick else 16, **visits)
             figures += _figures(f"{what}, {order}", found)
@@ -55,7 +55,7 @@ def run(*, quick: bool = False) -> Report:
             larger = contenders[1:3]
             visits["among"] = MANY
             turns.take_turns(larger, rounds=4, **visits)
-            found |= turns.take_turns(larger, rounds=5 if quick else 16, **visits)
+            found |= turns.take_turns(larger, rounds=16, **visits)
             bars[f"{what}, {order}, {MANY} active"] = _bars(found)
             figures += _with_many(f"{what}, {order}", found)
     return Report(

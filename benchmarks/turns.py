@@ -14,7 +14,11 @@ Turn = dict[str, Any]
 
 
 def take_turns(
-    contenders: Sequence[Contender], *, rounds: int, first: int = 0, **visits: object
+    contenders: Sequence[Contender],
+    *,
+    rounds: int,
+    first: int = 0,
+    **visits: Any,  # noqa: ANN401, because it becomes JSON
 ) -> dict[str, list[Turn]]:
     """Let each visit in each round, the same users in the same order; return the turns of each.
 

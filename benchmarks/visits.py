@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from django.core.handlers.wsgi import WSGIHandler
 
 LIST, CREATE = "/notes/", "/notes/new/"
@@ -85,7 +87,12 @@ def _visit_each(path: str, sessions: list[str]) -> list[float]:
 def visit_once(path: str, session: str) -> bytes:
     """Have one request answered as a server would, and raise unless the answer is a good one."""
     statuses: list[str] = []
-    answer = _application()(_environ(path, session), lambda status, *_: statuses.append(status))
+
+    def begin(status: str, headers: object, error: object = None, /) -> Callable[[bytes], object]:
+        statuses.append(status)
+        return bytes
+
+    answer = _application()(_environ(path, session), begin)
     body = b"".join(answer)
     answer.close()
     if not statuses[0].startswith("2"):
