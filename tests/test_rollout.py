@@ -14,13 +14,14 @@ import pytest
 import pytest_django
 from django.apps import apps
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models.signals import post_migrate, pre_migrate
 from django.utils import timezone
 
-from dsud import engines, migrating, mirrors, provisioning, rollout, schema
+from dsud import engines, migrating, provisioning, rollout, schema
 from dsud.connections import alias_of, release
 from dsud.context import use_user
 from dsud.engines.sqlite import snapshots
@@ -115,6 +116,16 @@ def columns(user: User) -> list[str]:
     return [name for (name,) in found]
 
 
+def copies(user: User) -> list[tuple[str]]:
+    """Return the names in the copies of the user's own row and of a content type."""
+    close()
+    with closing(sqlite3.connect(file_of(user))) as raw:
+        return [
+            *raw.execute("SELECT first_name FROM auth_user"),
+            *raw.execute("SELECT model FROM django_content_type WHERE app_label = 'gone'"),
+        ]
+
+
 def registered(user: User) -> UserDatabase:
     return UserDatabase.objects.get(user_key=user.pk)
 
@@ -184,14 +195,17 @@ def test_ledger__that_is_lost_is_made_again_from_the_files(deploy: Callable[...,
     assert is_current(bob)
 
 
-def test_ledger__all_are_opened_on_request(
-    history: History, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    users = sign_up("alice", "bob")
-    renewed = []
-    monkeypatch.setattr(mirrors, "renew", lambda key, **rest: renewed.append(key))
+def test_ledger__all_are_opened_on_request(history: History) -> None:
+    users = sign_up("alice", "bob", "carol")
+    User.objects.update(first_name="changed in all rows at once")  # Which sends no signals.
+    users[1].delete()
+    ContentType.objects.create(app_label="gone", model="gone")
+    ContentType.objects.filter(app_label="gone").update(model="else")
+    assert run() == "0 of 0 user databases migrated, 2 were current already.\n"
+    assert {copies(user)[0] for user in (users[0], users[2])} == {("",)}
     assert run("--all") == "2 of 2 user databases migrated.\n"
-    assert renewed == [str(user.pk) for user in users]
+    for user in (users[0], users[2]):
+        assert copies(user) == [("changed in all rows at once",), ("else",)]
 
 
 def test_ledger__database_that_somebody_migrates_by_hand(history: History) -> None:
@@ -614,16 +628,16 @@ def unusable(user: User) -> UserDatabaseUnavailable:
 def limit_pages(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """Imitate a full disk for one user."""
     engine = engines.engine()
-    open_ = engine.open
+    open_ = engine._open_owned
 
-    def open_limited(key: str, *args: object, **kwargs: object) -> object:
-        handle = open_(key, *args, **kwargs)
+    def open_limited(key: str, *args: object) -> sqlite3.Connection:
+        raw = open_(key, *args)
         if key == str(user.pk):
-            (pages,) = handle.raw.execute("PRAGMA page_count").fetchone()
-            handle.raw.execute(f"PRAGMA max_page_count = {pages}")
-        return handle
+            (pages,) = raw.execute("PRAGMA page_count").fetchone()
+            raw.execute(f"PRAGMA max_page_count = {pages}")
+        return raw
 
-    monkeypatch.setattr(engine, "open", open_limited)
+    monkeypatch.setattr(engine, "_open_owned", open_limited)
 
 
 def test_fault__read_only_file(
@@ -636,7 +650,7 @@ def test_fault__read_only_file(
     monkeypatch.setattr(
         engines.sqlite.engine,
         "uri_of",
-        lambda path, mode: original(path, mode="ro" if path == file_of(alice) else mode),
+        lambda path, mode: original(path, mode="ro" if Path(path) == file_of(alice) else mode),
     )
     message, code = refused()
     assert code == 1

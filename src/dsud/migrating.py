@@ -7,25 +7,23 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
 from dsud import key_ranges, migration_signals, mirrors, provisioning, replay, schema
-from dsud.connections import alias_of, release
+from dsud.connections import alias_of, apart, release
 from dsud.engines import engine
+from dsud.engines.base import Rows
 from dsud.leases import Force
+from dsud.originals import KEPT_SECONDS, Originals
 from dsud.plans import Plan
 from dsud.recording import Target, Targets
 
 #: When a database is copied before it is changed: where there is no other way back, always, or never.
 Snapshots: TypeAlias = Literal["auto", "always", "never"]
-
-#: For how long the rows of ``default`` are taken for unchanged that all databases hold copies of;
-#: who saves one meanwhile has it renewed everywhere.
-SHARED_ROWS_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,7 @@ class Migrator:
         provisioning.refuse_missing(key)
         with engine().lock(key):
             if not self.on_copies:
-                return self._migrate(key)
+                return self._migrate_quickly(key) or self._migrate(key)
             with closing(_Discarded(key)):
                 return self._migrate(key)
 
@@ -104,16 +102,56 @@ class Migrator:
         return self._find_plan(connections[alias_of(key)])
 
     def _find_plan(self, connection: BaseDatabaseWrapper) -> Plan | None:
-        replayer = engine().replayer()
-        if replayer is None:
-            return None
+        plans = self._plans()
+        return None if plans is None else plans.find(connection)
+
+    def _plans(self) -> replay.Plans | None:
         plans: replay.Plans | None = getattr(self._local, "plans", None)
-        if plans is None:
+        if plans is None and (replayer := engine().replayer()) is not None:
             plans = self._local.plans = replay.Plans(replayer, targets_of(*self.target))
-        return plans.find(connection)
+        return plans
+
+    def _migrate_quickly(self, key: str) -> Done | None:
+        """Replay a known plan without Django's connection, if it is statements only; else do nothing."""
+        plans = self._plans()
+        if plans is None or self.snapshots == "always" or self._is_followed():
+            return None
+        connection = self._connection_apart(key)
+        with plans.replayer.opened(key, connection) as is_open:
+            if not is_open:
+                return None
+            seen = plans.replayer.version(connection)
+            plan = plans.known(connection)
+            if plan is None or not plan.is_plain or self._wants_snapshot(plan):
+                return None
+            stamp = schema.fingerprint()
+            replay.replay(plan, connection, plans.replayer, stamp=stamp, seen=seen)
+            are_copied = self._originals().are_copied(key, connection)
+        key_ranges.seed(key)  # Because there may be new tables.
+        if plan.is_complete and not are_copied:
+            mirrors.renew(key)
+        return Done(_steps(plan), plan.kind, plan.is_complete)
+
+    def _is_followed(self) -> bool:
+        """Tell whether a site listens to migrations; asked once, because it listens from its start."""
+        if not hasattr(self._local, "is_followed"):
+            self._local.is_followed = migration_signals.are_heard()
+        return bool(self._local.is_followed)
+
+    def _connection_apart(self, key: str) -> BaseDatabaseWrapper:
+        """Return a connection that works on one database after the other."""
+        if not hasattr(self._local, "connection"):
+            self._local.connection = apart(alias_of(key))
+        return cast("BaseDatabaseWrapper", self._local.connection)
+
+    def _originals(self) -> Originals:
+        if not hasattr(self._local, "originals"):
+            self._local.originals = Originals()
+        return cast("Originals", self._local.originals)
 
     def _migrate(self, key: str) -> Done:
         connection = connections[alias_of(key)]
+        seen = _version(connection)
         plan = self._find_plan(connection)
         if plan is not None and not plan.parts and plan.is_complete:
             self._stamp(connection, plan)
@@ -122,14 +160,16 @@ class Migrator:
             return Done((), plan.kind, is_current=True)
         has_snapshot = self._wants_snapshot(plan)
         with self._way_back(key) if has_snapshot else nullcontext():
-            did = self._play(connection, plan)
+            did = self._play(connection, plan, seen=seen)
             is_current = schema.is_current(connection.alias) if did is None else did.is_complete
             key_ranges.seed(key)  # Because there may be new tables.
         if is_current:
             self._renew_copies(key, connection)
         return Done(_steps(plan), "Django" if did is None else did.kind, is_current, has_snapshot)
 
-    def _play(self, connection: BaseDatabaseWrapper, plan: Plan | None) -> Plan | None:
+    def _play(
+        self, connection: BaseDatabaseWrapper, plan: Plan | None, *, seen: object
+    ) -> Plan | None:
         """Replay the plan, or have Django migrate where that cannot be; return the plan if it was that."""
         replayer, alias = engine().replayer(), connection.alias
 
@@ -139,9 +179,12 @@ class Migrator:
         if replayer is None or plan is None:
             by_django()
             return None
-        migration_signals.before(connection, plan)
+        if migration_signals.before(connection, plan):
+            seen = None  # Because those who listen may have changed it.
         stamp = schema.fingerprint()
-        did = replay.migrate(connection, replayer, plan, otherwise=by_django, stamp=stamp)
+        did = replay.migrate(
+            connection, replayer, plan, otherwise=by_django, stamp=stamp, seen=seen
+        )
         if did is not None:
             migration_signals.after(connection, did)
         return did
@@ -153,12 +196,17 @@ class Migrator:
             replay.replay(plan, connection, replayer, stamp=schema.fingerprint())
 
     def _renew_copies(self, key: str, connection: BaseDatabaseWrapper) -> None:
-        # Read once in a while for all, because all databases hold copies of the same rows.
+        connection.ensure_connection()
+        if not self._originals().are_copied(key, connection):
+            mirrors.renew(key, shared=self._shared_rows(connection))
+
+    def _shared_rows(self, connection: BaseDatabaseWrapper) -> dict[str, Rows]:
+        """Return the rows that all hold copies of, read once in a while for all."""
         read, rows = getattr(self._local, "shared", (0.0, {}))
-        if time.monotonic() - read > SHARED_ROWS_SECONDS:
+        if time.monotonic() - read > KEPT_SECONDS:
             read, rows = time.monotonic(), mirrors.shared_rows(connection)
             self._local.shared = read, rows
-        mirrors.renew(key, shared=rows)
+        return cast("dict[str, Rows]", rows)
 
     def _wants_snapshot(self, plan: Plan | None) -> bool:
         if self.snapshots == "never" or self.on_copies or (plan is not None and not plan.parts):
@@ -191,6 +239,11 @@ class _Discarded:
         """Drop the copy."""
         release(force=Force.EVERYTHING)
         self._staged.discard()
+
+
+def _version(connection: BaseDatabaseWrapper) -> object:
+    replayer = engine().replayer()
+    return None if replayer is None else replayer.version(connection)
 
 
 def _revived(target: tuple[str, ...], run: str, snapshots: Snapshots, on_copies: bool) -> Migrator:  # noqa: FBT001, because it is called by pickle

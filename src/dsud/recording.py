@@ -17,7 +17,7 @@ from dsud.connections import temporary
 from dsud.context import Block, TemporaryActivation
 from dsud.engines.replaying import Replayer
 from dsud.exceptions import DSUDError
-from dsud.plans import Check, Part, Plan, Stage
+from dsud.plans import Check, Part, Plan, Stage, Statement, Step
 from dsud.router import TEMPLATE_ALIAS
 from dsud.tape import LedgerThatRecords, Tape, editor_that_records, record_each
 
@@ -163,7 +163,9 @@ def _rename_content_types(
 
 
 def _finished(tape: Tape) -> Iterator[Part]:
+    has_checked = False
     for part in tape.parts:
+        part.steps, has_checked = _without_needless_checks(part, tape, has_checked=has_checked)
         part.by_operations = part.by_operations or (bool(tape.separate) and bool(part.migration))
         if part.by_operations:
             part.steps = []
@@ -171,6 +173,27 @@ def _finished(tape: Tape) -> Iterator[Part]:
             part.calls = []  # Project states are heavy.
         if part.ledger or part.calls or any(not isinstance(step, Check) for step in part.steps):
             yield part
+
+
+def _without_needless_checks(
+    part: Part, tape: Tape, *, has_checked: bool
+) -> tuple[list[Step], bool]:
+    """Return the steps of a part without checks that can find nothing, and whether all is checked after it.
+
+    Each database would be read once more for each.
+    """
+    kept: list[Step] = []
+    for step in part.steps:
+        if isinstance(step, Check):
+            if has_checked:
+                continue
+            has_checked = True
+        else:
+            has_checked = has_checked and (
+                isinstance(step, Statement) and tape.replayer.leaves_keys_alone(step.sql)
+            )
+        kept.append(step)
+    return kept, has_checked and not part.by_operations
 
 
 def rehearse(plan: Plan, source: BaseDatabaseWrapper, replayer: Replayer) -> None:

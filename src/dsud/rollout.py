@@ -18,6 +18,8 @@ from dsud import fleet, migrating, provisioning, schema
 from dsud import models as registry
 from dsud.engines import engine
 from dsud.exceptions import DSUDError
+from dsud.fleet.outcomes import Work
+from dsud.fleet.workers import choose, run
 from dsud.migrating import Done, Migrator
 from dsud.recording import RecordingFailed
 
@@ -159,7 +161,7 @@ def _migrate(
     if not keys:
         return
     ledger = None if migrator.on_copies else Ledger()
-    outcomes = fleet.for_each(migrator, keys, workers=workers)
+    outcomes = run(Work(migrator, is_repeatable=True), keys, choose(workers))
     try:
         for outcome in outcomes:
             if ledger is not None:

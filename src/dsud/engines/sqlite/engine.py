@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Hashable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 from dsud.conf import EngineSettings
 from dsud.engines.base import ReadingCursor, Rows
@@ -28,11 +29,11 @@ from dsud.engines.sqlite import (
 )
 from dsud.engines.sqlite.paths import fan_and_name, uri_of, user_directory
 from dsud.engines.sqlite.places import Places, path_at
-from dsud.engines.sqlite.reading import looking_into
+from dsud.engines.sqlite.reading import borrowed, looking_into
 from dsud.engines.sqlite.replaying import SQLiteReplayer
 from dsud.engines.sqlite.staged import StagedFile, StagedInMemory
 from dsud.engines.sqlite.templates import Templates
-from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist
+from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist, UserDatabaseUnavailable
 from dsud.pool import pool
 from dsud.slots import Fileless
 
@@ -128,15 +129,25 @@ class Engine(Places):
         except (sqlite3.Error, OSError) as error:
             raise connection.unavailable(user_key, error) from error
 
-    def _try_to_open(
-        self, user_key: str, path: Path, wrapper: DatabaseWrapper, *, database: Hashable
-    ) -> connection.Handle:
+    def _open_owned(
+        self, user_key: str, path: str | Path, wrapper: DatabaseWrapper
+    ) -> sqlite3.Connection:
         params = wrapper.get_connection_params()
         params["database"] = uri_of(path, mode="rw")
         raw = wrapper.get_new_connection(params)
         try:
             # The -wal and its index are opened by the first statement that reads.
             connection.refuse_unless_owned(raw, user_key)
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+    def _try_to_open(
+        self, user_key: str, path: Path, wrapper: DatabaseWrapper, *, database: Hashable
+    ) -> connection.Handle:
+        raw = self._open_owned(user_key, path, wrapper)
+        try:
             authorizer = connection.set_up(raw, self.options)
             return connection.Handle(
                 raw,
@@ -156,11 +167,37 @@ class Engine(Places):
 
     def reading(self, user_key: str) -> AbstractContextManager[ReadingCursor] | None:
         """Return a quick way to read a user's file, unless it is not in its place yet."""
-        # As text, because paths would take as long as the rest; and the first place, as of most.
-        path = f"{self.location}/{fan_and_name(user_key)}/1/{files.DATABASE}"
-        if user_key in self.staged or not os.access(path, os.F_OK):
+        if (path := self._first_place(user_key)) is None:
             return None
         return looking_into(path, user_key, database=self.pool_key(user_key), options=self.options)
+
+    def _first_place(self, user_key: str) -> str | None:
+        """Return the first place that a user's file can have, as most have, if it is there."""
+        # As text, because paths would take as long as the rest.
+        path = f"{self.location}/{fan_and_name(user_key)}/1/{files.DATABASE}"
+        return None if user_key in self.staged or not os.access(path, os.F_OK) else path
+
+    @contextmanager
+    def _opened_quickly(self, user_key: str, wrapper: BaseDatabaseWrapper) -> Iterator[bool]:
+        """Have a connection work on the user's file without a watch over what it does.
+
+        Not where a site adds to each connection what statements may need. What is wrong with a file
+        is said by whoever opens it the usual way.
+        """
+        quick, path = cast("DatabaseWrapper", wrapper), self._first_place(user_key)
+        with ExitStack() as held:
+            if path is not None and not connection_created.has_listeners(type(quick)):
+                with suppress(sqlite3.Error, OSError, UserDatabaseUnavailable):
+                    raw = held.enter_context(
+                        borrowed(
+                            user_key,
+                            lambda: self._open_owned(user_key, path, quick),
+                            database=self.pool_key(user_key),
+                        )
+                    )
+                    connection.configure(raw, self.options)
+                    held.enter_context(quick.working_on(raw, of=user_key))
+            yield quick.connection is not None
 
     def files_directory(self, user_key: str) -> Path:
         """Return the directory of the user's own files, beside the database."""
@@ -170,7 +207,7 @@ class Engine(Places):
 
     def replayer(self) -> SQLiteReplayer:
         """Return how recorded migrations are replayed."""
-        return SQLiteReplayer()
+        return SQLiteReplayer(self._opened_quickly)
 
     def stage_copy(self, user_key: str) -> StagedFile:
         """Copy the user's database aside."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
@@ -61,20 +61,32 @@ def looking_into(
 
     Raises ``UserDatabaseUnavailable``, and ``sqlite3.Error`` when the file cannot be opened.
     """
+    with borrowed(user_key, lambda: _open(path, user_key, options), database=database) as raw:
+        yield raw.cursor(factory=SQLiteCursorWrapper)
+
+
+@contextmanager
+def borrowed(
+    user_key: str, open_raw: Callable[[], sqlite3.Connection], *, database: Hashable
+) -> Iterator[sqlite3.Connection]:
+    """Yield a connection that is closed afterwards; the pool counts it by ``database``.
+
+    Raises ``UserDatabaseUnavailable``, and whatever ``open_raw`` raises.
+    """
     reader = Reader()
     try:
-        lease = pool.lease(database, reader, lambda: _open(path, user_key, database, options))
+        lease = pool.lease(database, reader, lambda: Look(open_raw(), database))
     except PoolError as error:
         raise UserDatabaseUnavailable(
             user_key, f"The database of user {user_key!r} cannot be opened. {error}"
         ) from error
     try:
-        yield lease.handle.raw.cursor(factory=SQLiteCursorWrapper)
+        yield lease.handle.raw
     finally:
         pool.give_back(lease, force=Force.EVERYTHING)
 
 
-def _open(path: str, user_key: str, database: Hashable, options: Mapping[str, object]) -> Look:
+def _open(path: str, user_key: str, options: Mapping[str, object]) -> sqlite3.Connection:
     raw = sqlite3.connect(
         uri_of(path, mode="rw"),
         uri=True,
@@ -87,7 +99,7 @@ def _open(path: str, user_key: str, database: Hashable, options: Mapping[str, ob
         connection.leave_log_on_close(raw)
         raw.execute("PRAGMA query_only = ON")
         restrict(raw)
-        return Look(raw, database)
     except BaseException:
         raw.close()
         raise
+    return raw
