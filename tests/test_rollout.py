@@ -602,13 +602,19 @@ def test_fault__each_is_named_and_all_others_are_migrated(
     causes = {line.split(":")[0].strip(): line.partition(": ")[2] for line in lines[1:]}
     assert causes == {
         str(corrupted.pk): str(unusable(corrupted)),
-        str(locked.pk): "database is locked",
+        str(locked.pk): (
+            f"The database of user '{locked.pk}' was not migrated: database is locked."
+            " Somebody else writes to it for longer than the timeout; wait for that to end."
+        ),
         str(missing.pk): str(provisioning.missing(str(missing.pk))),
         str(ahead.pk): (
             "Newer code has applied evolution.0009_later, which this code does not know. Deploy that"
             " code, or have it migrate back first; the database was not touched."
         ),
-        str(full.pk): "database or disk is full",
+        str(full.pk): (
+            f"The database of user '{full.pk}' was not migrated: database or disk is full."
+            " Make room on the disk."
+        ),
     }
     close()
     assert dump(file_of(full)) == full_before
@@ -616,7 +622,7 @@ def test_fault__each_is_named_and_all_others_are_migrated(
     with closing(sqlite3.connect(file_of(strange))) as raw:
         assert raw.execute("SELECT a FROM extra").fetchall() == [("kept",)]
     assert "later" in columns(ahead)
-    assert registered(full).last_error == "OperationalError: database or disk is full"
+    assert registered(full).last_error == f"NotMigrated: {causes[str(full.pk)]}"
 
     assert run("--user", "locked", "--user", "full") == "2 of 2 user databases migrated.\n"
 
@@ -654,7 +660,10 @@ def test_fault__read_only_file(
     )
     message, code = refused()
     assert code == 1
-    assert message.splitlines()[1:] == [f"  {alice.pk}: attempt to write a readonly database"]
+    assert message.splitlines()[1:] == [
+        f"  {alice.pk}: The database of user '{alice.pk}' was not migrated: attempt to write a"
+        " readonly database. Give this process the right to write the file and its directory."
+    ]
     assert is_current(bob)
 
 

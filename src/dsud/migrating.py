@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast
 
-from django.db import connections
+from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.migrations.executor import MigrationExecutor
 
@@ -17,13 +17,18 @@ from dsud import key_ranges, migration_signals, mirrors, provisioning, replay, s
 from dsud.connections import alias_of, apart, release
 from dsud.engines import engine
 from dsud.engines.base import Rows
+from dsud.exceptions import UserDatabaseError
 from dsud.leases import Force
 from dsud.originals import KEPT_SECONDS, Originals
 from dsud.plans import Plan
-from dsud.recording import Target, Targets
+from dsud.recording import Faked, Target, Targets
 
 #: When a database is copied before it is changed: where there is no other way back, always, or never.
 Snapshots: TypeAlias = Literal["auto", "always", "never"]
+
+
+class NotMigrated(UserDatabaseError, OperationalError):
+    """Raised when something about a database is in the way of its migration, and not the migration."""
 
 
 @dataclass(frozen=True)
@@ -68,17 +73,23 @@ class Migrator:
     """
 
     def __init__(
-        self, *target: str, run: str, snapshots: Snapshots = "auto", on_copies: bool = False
+        self,
+        *target: str,
+        run: str,
+        snapshots: Snapshots = "auto",
+        on_copies: bool = False,
+        faked: Faked = "nothing",
     ) -> None:
         """``run`` names the snapshots. Copies are migrated in place of the databases, and dropped."""
         self.target = target
         self.run = run
         self.snapshots = snapshots
         self.on_copies = on_copies
+        self.faked: Faked = faked
         self._local = threading.local()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _revived, (self.target, self.run, self.snapshots, self.on_copies)
+        return _revived, (self.target, self.run, self.snapshots, self.on_copies, self.faked)
 
     def __call__(self, key: str) -> Done:
         """Migrate a user's database, as that user.
@@ -87,11 +98,17 @@ class Migrator:
         snapshots, migrations before the one that failed stay applied where they need it.
         """
         provisioning.refuse_missing(key)
-        with engine().lock(key):
-            if not self.on_copies:
-                return self._migrate_quickly(key) or self._migrate(key)
-            with closing(_Discarded(key)):
-                return self._migrate(key)
+        try:
+            with engine().lock(key):
+                if not self.on_copies:
+                    return self._migrate_quickly(key) or self._migrate(key)
+                with closing(_Discarded(key)):
+                    return self._migrate(key)
+        except OperationalError as error:
+            if not (remedy := _remedy(error)):
+                raise
+            message = f"The database of user {key!r} was not migrated: {error}. {remedy}"
+            raise NotMigrated(key, message) from error
 
     def plan_for(self, key: str) -> Plan | None:
         """Return the plan for a user's database, recorded and rehearsed on clones of its schema.
@@ -108,13 +125,14 @@ class Migrator:
     def _plans(self) -> replay.Plans | None:
         plans: replay.Plans | None = getattr(self._local, "plans", None)
         if plans is None and (replayer := engine().replayer()) is not None:
-            plans = self._local.plans = replay.Plans(replayer, targets_of(*self.target))
+            targets = targets_of(*self.target)
+            plans = self._local.plans = replay.Plans(replayer, targets, faked=self.faked)
         return plans
 
     def _migrate_quickly(self, key: str) -> Done | None:
         """Replay a known plan without Django's connection, if it is statements only; else do nothing."""
         plans = self._plans()
-        if plans is None or self.snapshots == "always" or self._is_followed():
+        if plans is None or not plans.has_plain or self.snapshots == "always" or self._is_followed():
             return None
         connection = self._connection_apart(key)
         with plans.replayer.opened(key, connection) as is_open:
@@ -174,7 +192,13 @@ class Migrator:
         replayer, alias = engine().replayer(), connection.alias
 
         def by_django() -> None:
-            schema.migrate(alias, *self.target, verbosity=0)
+            schema.migrate(
+                alias,
+                *self.target,
+                verbosity=0,
+                fake=self.faked == "all",
+                fake_initial=self.faked == "initial",
+            )
 
         if replayer is None or plan is None:
             by_django()
@@ -241,22 +265,28 @@ class _Discarded:
         self._staged.discard()
 
 
+def _remedy(error: OperationalError) -> str:
+    replayer = engine().replayer()
+    return "" if replayer is None else replayer.remedy(error)
+
+
 def _version(connection: BaseDatabaseWrapper) -> object:
     replayer = engine().replayer()
     return None if replayer is None else replayer.version(connection)
 
 
-def _revived(target: tuple[str, ...], run: str, snapshots: Snapshots, on_copies: bool) -> Migrator:  # noqa: FBT001, because it is called by pickle
-    return Migrator(*target, run=run, snapshots=snapshots, on_copies=on_copies)
+def _revived(
+    target: tuple[str, ...],
+    run: str,
+    snapshots: Snapshots,
+    on_copies: bool,  # noqa: FBT001, because it is called by pickle
+    faked: Faked,
+) -> Migrator:
+    return Migrator(*target, run=run, snapshots=snapshots, on_copies=on_copies, faked=faked)
 
 
 def _steps(plan: Plan | None) -> tuple[str, ...]:
-    if plan is None:
-        return ()
-    return tuple(
-        f"{'Unapplied' if backwards else 'Applied'} {migration}"
-        for migration, backwards in plan.migrations
-    )
+    return () if plan is None else plan.told
 
 
 def undo(key: str, run: str) -> None:

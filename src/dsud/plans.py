@@ -182,6 +182,8 @@ class Part:
 
     migration: Migration | None = None
     backwards: bool = False
+    #: Whether it is only noted as applied, or as unapplied.
+    is_faked: bool = False
     steps: list[Step] = field(default_factory=list)
     ledger: list[Step] = field(default_factory=list)
     #: Every operation as Django runs it, kept when it has to.
@@ -192,6 +194,13 @@ class Part:
 
     def __str__(self) -> str:
         return str(self.migration or "The plan")
+
+    @property
+    def done(self) -> str:
+        """What is done to its migration, in a word or two."""
+        if self.backwards:
+            return "Faked unapplying" if self.is_faked else "Unapplied"
+        return "Faked" if self.is_faked else "Applied"
 
     @property
     def is_called(self) -> bool:
@@ -252,6 +261,11 @@ class Plan:
     is_reversible: bool = True
     #: Whether all is applied afterwards that the code has, and every model has its table.
     is_complete: bool = False
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """What is done to each migration, in words."""
+        return tuple(f"{part.done} {part.migration}" for part in self.parts if part.migration)
 
     @property
     def migrations(self) -> list[tuple[Migration, bool]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from django.apps import apps
 from django.db import router
@@ -64,7 +64,17 @@ class CannotRecord(DSUDError):
     """Raised when a plan fails on the clone because, perhaps, code of the project did not run there."""
 
 
-def record(source: BaseDatabaseWrapper, replayer: Replayer, targets: Targets) -> Plan:
+#: What is only noted as applied: nothing, everything, or first migrations whose tables are there.
+Faked: TypeAlias = Literal["nothing", "all", "initial"]
+
+
+def record(
+    source: BaseDatabaseWrapper,
+    replayer: Replayer,
+    targets: Targets,
+    *,
+    faked: Faked = "nothing",
+) -> Plan:
     """Return what takes every database in the state of this one to the targets, rehearsed once.
 
     Raises ``RecordingFailed``, ``AheadOfCode``, or ``CannotRecord`` when only Django itself can tell.
@@ -73,7 +83,7 @@ def record(source: BaseDatabaseWrapper, replayer: Replayer, targets: Targets) ->
     with clone_of(source, replayer) as clone:
         tape = Tape(replayer, clone.alias)
         try:
-            _run(clone, tape, targets)
+            _run(clone, tape, targets, faked=faked)
         except AheadOfCode:
             raise
         except Exception as error:
@@ -103,7 +113,7 @@ def clone_of(source: BaseDatabaseWrapper, replayer: Replayer) -> Iterator[BaseDa
         yield clone
 
 
-def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets) -> None:
+def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets, *, faked: Faked) -> None:
     """Let Django's own executor work on the clone."""
     _ = clone.features.supports_json_field  # Finds out by a statement, once.
     executor = MigrationExecutor(clone, tape.follow)
@@ -125,7 +135,9 @@ def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets) -> None:
     setattr(clone, "check_constraints", check_and_record)  # noqa: B010, because types take it for a method
     with clone.execute_wrapper(tape.watch):
         schema.add_missing_tables(clone.alias)
-        executor.migrate(wanted, plan=plan)
+        executor.migrate(
+            wanted, plan=plan, fake=faked == "all", fake_initial=faked == "initial"
+        )
 
 
 def _refuse_unknown(executor: MigrationExecutor) -> None:

@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from dsud.engines.replaying import DatabaseState, Replayer
 from dsud.exceptions import DSUDError
 from dsud.plans import Diverged, Plan, Stage
-from dsud.recording import CannotRecord, RecordingFailed, Targets, record
+from dsud.recording import CannotRecord, Faked, RecordingFailed, Targets, record
 
 logger = logging.getLogger("dsud")
 
@@ -26,9 +26,12 @@ class Plans:
     changed by hand is recorded as it is.
     """
 
-    def __init__(self, replayer: Replayer, targets: Targets) -> None:
+    def __init__(
+        self, replayer: Replayer, targets: Targets, *, faked: Faked = "nothing"
+    ) -> None:
         self.replayer = replayer
         self.targets = targets
+        self.faked = faked
         self._plans: dict[DatabaseState, Plan | RecordingFailed | None] = {}
 
     def find(self, connection: BaseDatabaseWrapper) -> Plan | None:
@@ -44,6 +47,11 @@ class Plans:
             raise RecordingFailed(*plan.args)
         return plan
 
+    @property
+    def has_plain(self) -> bool:
+        """Tell whether any plan is known that is statements and nothing else."""
+        return any(isinstance(plan, Plan) and plan.is_plain for plan in self._plans.values())
+
     def known(self, connection: BaseDatabaseWrapper) -> Plan | None:
         """Return the plan for a database as it is, if it is recorded already."""
         plan = self._plans.get(self.replayer.state(connection))
@@ -51,7 +59,7 @@ class Plans:
 
     def _recorded(self, connection: BaseDatabaseWrapper) -> Plan | RecordingFailed | None:
         try:
-            return record(connection, self.replayer, self.targets)
+            return record(connection, self.replayer, self.targets, faked=self.faked)
         except RecordingFailed as failure:
             return failure.with_traceback(None)
         except CannotRecord as reason:

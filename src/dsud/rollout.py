@@ -120,9 +120,10 @@ def _is_stamped(key: str) -> bool:
 def record_first(keys: Sequence[str], migrator: Migrator) -> None:
     """Record and rehearse the plan of one database of each schema, before any database is touched.
 
-    Workers inherit the plans. Raises ``RecordingFailed``; of a database that cannot be opened its
+    Workers inherit the plans, and the fingerprint of the code. Raises ``RecordingFailed``; of a database that cannot be opened its
     own migration will tell.
     """
+    schema.fingerprint()
     for key in registry.keys_by_schema(keys).values():
         outcome = next(fleet.for_each(migrator.plan_for, [key], workers=1))
         if isinstance(outcome.error, RecordingFailed):

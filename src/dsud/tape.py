@@ -60,6 +60,7 @@ class Tape:
         if action in ("apply_start", "unapply_start"):
             self.parts.append(Part(migration, backwards=action == "unapply_start"))
         elif action in ("apply_success", "unapply_success"):
+            self.part.is_faked = bool(fake)
             self.parts.append(Part())
 
     def statement(self, sql: str, params: Parameters | None) -> None:
@@ -161,6 +162,11 @@ class Recorded:
         if type(operation) is SeparateDatabaseAndState:
             self._inside = copy.copy(operation)
             self._inside.database_operations = record_each(operation.database_operations, tape)
+
+    @property
+    def __class__(self) -> type[object]:
+        """Pass for the operation, because Django looks for those that make tables to fake them."""
+        return type(self._operation)
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._operation, name)

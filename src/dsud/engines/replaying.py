@@ -45,6 +45,10 @@ class Replayer(ABC):
         """
         return nullcontext(enter_result=False)
 
+    def remedy(self, error: BaseException) -> str:
+        """Return what operators can do about an error that is not of the migrations, or nothing."""
+        return ""
+
     @abstractmethod
     def copy_schema(self, source: BaseDatabaseWrapper, target: BaseDatabaseWrapper) -> None:
         """Give an empty database the schema of another and the rows of its ledger, no user's rows."""

@@ -77,6 +77,10 @@ class Crew(Generic[R]):
             for turn in sorted(self._told):
                 while turn in self._told:
                     yield self._next_told(turn)
+        except KeyboardInterrupt:
+            if self._stop:  # Which is the second one, of somebody who will not wait.
+                self._kill_all()
+            raise
         finally:
             self._dismiss_all()
 
@@ -197,8 +201,12 @@ class Crew(Generic[R]):
                 for pipe in wait(list(self._members)):
                     self._hear_out(self._members[cast("Connection", pipe)])
         finally:
-            for member in self._members.values():
-                member.kill()
+            self._kill_all()
+
+    def _kill_all(self) -> None:
+        while self._members:
+            _, member = self._members.popitem()
+            member.kill()
 
     def _hear_out(self, member: Member) -> None:
         try:

@@ -19,6 +19,13 @@ from dsud.engines.sqlite import image
 #: Has a connection work on a user's file, for a block that is told whether it does.
 Opener: TypeAlias = Callable[[str, BaseDatabaseWrapper], AbstractContextManager[bool]]
 
+#: By primary result code (https://www.sqlite.org/rescode.html).
+REMEDIES = {
+    sqlite3.SQLITE_BUSY: "Somebody else writes to it for longer than the timeout; wait for that to end.",
+    sqlite3.SQLITE_READONLY: "Give this process the right to write the file and its directory.",
+    sqlite3.SQLITE_FULL: "Make room on the disk.",
+}
+
 #: As Django's ``MigrationRecorder`` makes it, since it exists.
 FIND_LEDGER = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'django_migrations'"
 # As text, because Python's module would read a time that is none as NULL.
@@ -96,6 +103,11 @@ class SQLiteReplayer(Replayer):
         if self._open_quickly is None:
             return super().opened(user_key, connection)
         return self._open_quickly(user_key, connection)
+
+    def remedy(self, error: BaseException) -> str:
+        """Tell by SQLite's code what is in the way."""
+        code = getattr(error.__cause__, "sqlite_errorcode", 0)
+        return REMEDIES.get(code & 0xFF, "")
 
     def blank(self) -> dict[str, object]:
         """Return the settings of a database in memory."""
