@@ -257,12 +257,16 @@ def test_migrate__plan_and_check_change_nothing(evolving: None) -> None:
     before = row_of(bob)
 
     output = run("migrate_user_dbs", "--plan")
-    assert output.startswith(f"1 user databases: {bob.pk}\nPlanned operations:\nevolving.0002_data\n")
+    assert output.startswith(
+        f"1 user databases: {bob.pk}\nPlanned operations:\nevolving.0002_data\n"
+    )
     assert output.endswith("\n1 of 2 user databases have migrations left to apply.\n")
     assert "evolving.0003_rebuild" in output
     assert refused("migrate_user_dbs", "--check") == (
-        f"1 of 2 user databases have migrations left to apply: {bob.pk}."
-        " Run `manage.py migrate_user_dbs`.",
+        (
+            f"1 of 2 user databases have migrations left to apply: {bob.pk}."
+            " Run `manage.py migrate_user_dbs`."
+        ),
         1,
     )
     run("migrate_user_dbs", "--check", "--user", "alice")
@@ -347,8 +351,10 @@ def test_migrate__json() -> None:
         ),
         (
             ["dsud"],
-            "App 'dsud' has no user models, so that user databases have none of its tables."
-            " Those are migrated by `manage.py migrate dsud`.",
+            (
+                "App 'dsud' has no user models, so that user databases have none of its tables."
+                " Those are migrated by `manage.py migrate dsud`."
+            ),
         ),
     ],
 )

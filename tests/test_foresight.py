@@ -74,7 +74,9 @@ def test_plan__states_that_the_registry_does_not_know(
     output = run("--plan", "evolution", "--workers", "1")
     alice, bob, carol, dave = (str(user.pk) for user in users)
     assert f"2 user databases: {carol}, {dave}\n{PLAN}" in output
-    assert f"2 user databases: {alice}, {bob}\nPlanned operations:\nevolution.0001_setup\n" in output
+    assert (
+        f"2 user databases: {alice}, {bob}\nPlanned operations:\nevolution.0001_setup\n" in output
+    )
     assert output.endswith("4 of 4 user databases have migrations left to apply.\n")
     assert set(opened) == {alice, bob, carol}
 
@@ -112,15 +114,17 @@ def test_plan__one_that_cannot_be_opened_is_named(deploy: Callable[..., None]) -
 
 
 def test_check__by_the_ledger_and_by_the_files(deploy: Callable[..., None]) -> None:
-    alice, bob = sign_up("alice", "bob")
+    _alice, bob = sign_up("alice", "bob")
     assert run("--check") == "0 of 2 user databases have migrations left to apply.\n"
     deploy("0002_add", ADD)
     run("--user", "alice")
     UserDatabase.objects.update(schema=schema.fingerprint())
     assert run("--check") == "0 of 2 user databases have migrations left to apply.\n"
     assert refused("--check", "--verify") == (
-        f"1 of 2 user databases have migrations left to apply: {bob.pk}."
-        " Run `manage.py migrate_user_dbs`.",
+        (
+            f"1 of 2 user databases have migrations left to apply: {bob.pk}."
+            " Run `manage.py migrate_user_dbs`."
+        ),
         1,
     )
     assert UserDatabase.objects.get(user_key=bob.pk).schema == schema.fingerprint()

@@ -259,7 +259,9 @@ def test_rule__recorded_once_for_all_in_one_state(
     history.write("0002_change", REBUILD)
     recorded = []
     record = replay.record
-    monkeypatch.setattr(replay, "record", lambda *args, **rest: recorded.append(args) or record(*args, **rest))
+    monkeypatch.setattr(
+        replay, "record", lambda *args, **rest: recorded.append(args) or record(*args, **rest)
+    )
     found = plans_to("evolution")
     drifted = copy(start, "drifted")
     script(drifted, "CREATE INDEX by_hand ON evolution_item (n)")

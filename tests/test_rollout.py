@@ -661,8 +661,10 @@ def test_fault__read_only_file(
     message, code = refused()
     assert code == 1
     assert message.splitlines()[1:] == [
-        f"  {alice.pk}: The database of user '{alice.pk}' was not migrated: attempt to write a"
-        " readonly database. Give this process the right to write the file and its directory."
+        (
+            f"  {alice.pk}: The database of user '{alice.pk}' was not migrated: attempt to write a"
+            " readonly database. Give this process the right to write the file and its directory."
+        )
     ]
     assert is_current(bob)
 

@@ -319,11 +319,18 @@ def test_check_target__that_can_be_reached(target: tuple[str, ...]) -> None:
         ),
         (
             ("dsud",),
-            "App 'dsud' has no user models, so that user databases have none of its tables."
-            " Those are migrated by `manage.py migrate dsud`.",
+            (
+                "App 'dsud' has no user models, so that user databases have none of its tables."
+                " Those are migrated by `manage.py migrate dsud`."
+            ),
         ),
-        (("sessions", "zero"), "App 'sessions' has no user models, so that user databases have none"
-            " of its tables. Those are migrated by `manage.py migrate sessions`."),
+        (
+            ("sessions", "zero"),
+            (
+                "App 'sessions' has no user models, so that user databases have none"
+                " of its tables. Those are migrated by `manage.py migrate sessions`."
+            ),
+        ),
     ],
 )
 def test_check_target__that_there_is_not(target: tuple[str, ...], message: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from typing import TypeVar
 
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
@@ -14,6 +16,8 @@ from dsud import fleet, schema
 from dsud import models as registry
 from dsud.connections import alias_of
 from dsud.migrating import targets_of
+
+R = TypeVar("R")
 
 #: Databases of one state that are tried when those before cannot be opened.
 TRIED = 10
@@ -68,11 +72,12 @@ class Foresight:
     def _foresee(self, group: list[str]) -> Foreseen | None:
         """Return what is ahead of one that can be opened; those that cannot leave the group."""
         work = fleet.for_each(self._foreseen_of, group[:TRIED], workers=1, read_only=True)
-        for outcome in _closing(work):
-            if outcome.result is not None:
-                return outcome.result
-            self._note(outcome)
-            group.remove(outcome.user_key)
+        with closing(work) as outcomes:
+            for outcome in outcomes:
+                if outcome.result is not None:
+                    return outcome.result
+                self._note(outcome)
+                group.remove(outcome.user_key)
         return None
 
     def _foreseen_of(self, key: str) -> Foreseen:
@@ -82,7 +87,7 @@ class Foresight:
         text = schema.migrate(alias, *self._target, plan=True, no_color=True)
         return Foreseen(tuple(str(migration) for migration, _ in plan), text)
 
-    def _note(self, outcome: fleet.Outcome[object]) -> None:
+    def _note(self, outcome: fleet.Outcome[R]) -> None:
         self.failures[outcome.user_key] = outcome.error or LookupError(outcome.user_key)
 
 
@@ -90,10 +95,3 @@ def state_of(key: str) -> str:
     """Return what tells databases with the same migrations applied from others."""
     applied = MigrationRecorder(connections[alias_of(key)]).applied_migrations()
     return hashlib.sha256(repr(sorted(applied)).encode()).hexdigest()
-
-
-def _closing(outcomes: Iterable[fleet.Outcome[Foreseen]]) -> Iterator[fleet.Outcome[Foreseen]]:
-    try:
-        yield from outcomes
-    finally:
-        outcomes.close()  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from django.db import OperationalError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -89,7 +89,13 @@ class Migrator:
         self._local = threading.local()
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _revived, (self.target, self.run, self.snapshots, self.on_copies, self.faked)
+        options = {
+            "run": self.run,
+            "snapshots": self.snapshots,
+            "on_copies": self.on_copies,
+            "faked": self.faked,
+        }
+        return _revived, (self.target, options)
 
     def __call__(self, key: str) -> Done:
         """Migrate a user's database, as that user.
@@ -132,7 +138,12 @@ class Migrator:
     def _migrate_quickly(self, key: str) -> Done | None:
         """Replay a known plan without Django's connection, if it is statements only; else do nothing."""
         plans = self._plans()
-        if plans is None or not plans.has_plain or self.snapshots == "always" or self._is_followed():
+        if (
+            plans is None
+            or not plans.has_plain
+            or self.snapshots == "always"
+            or self._is_followed()
+        ):
             return None
         connection = self._connection_apart(key)
         with plans.replayer.opened(key, connection) as is_open:
@@ -275,14 +286,8 @@ def _version(connection: BaseDatabaseWrapper) -> object:
     return None if replayer is None else replayer.version(connection)
 
 
-def _revived(
-    target: tuple[str, ...],
-    run: str,
-    snapshots: Snapshots,
-    on_copies: bool,  # noqa: FBT001, because it is called by pickle
-    faked: Faked,
-) -> Migrator:
-    return Migrator(*target, run=run, snapshots=snapshots, on_copies=on_copies, faked=faked)
+def _revived(target: tuple[str, ...], options: dict[str, Any]) -> Migrator:
+    return Migrator(*target, **options)
 
 
 def _steps(plan: Plan | None) -> tuple[str, ...]:

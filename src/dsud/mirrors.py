@@ -129,10 +129,7 @@ def stored_key(model: type[Model], key: str, connection: BaseDatabaseWrapper) ->
 def as_stored(
     model: type[Model], default: BaseDatabaseWrapper, *, of: object = None, and_after: int = 0
 ) -> list[tuple[object, ...]]:
-    """Return what one SQLite stores for another: all rows, one, or so many from that ``and_after``.
-
-    As it is, because a sign-up waits for it.
-    """
+    """Return what one SQLite stores for another: all rows, one, or so many from that ``and_after``."""
     empty = [field for field in _fields(model) if field.name in left_empty(model)]
     parameters: list[Any] = [_value(model, field, None, default) for field in empty]
     parameters += [] if of is None else [of]

@@ -47,9 +47,7 @@ class Originals:
                 for model, is_own in self._models
             )
 
-    def _all(
-        self, model: type[Model], default: BaseDatabaseWrapper
-    ) -> list[tuple[object, ...]]:
+    def _all(self, model: type[Model], default: BaseDatabaseWrapper) -> list[tuple[object, ...]]:
         if model not in self._shared:
             self._shared[model] = as_stored(model, default)
         return self._shared[model]

@@ -135,9 +135,7 @@ def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets, *, faked: Fak
     setattr(clone, "check_constraints", check_and_record)  # noqa: B010, because types take it for a method
     with clone.execute_wrapper(tape.watch):
         schema.add_missing_tables(clone.alias)
-        executor.migrate(
-            wanted, plan=plan, fake=faked == "all", fake_initial=faked == "initial"
-        )
+        executor.migrate(wanted, plan=plan, fake=faked == "all", fake_initial=faked == "initial")
 
 
 def _refuse_unknown(executor: MigrationExecutor) -> None:

@@ -26,9 +26,7 @@ class Plans:
     changed by hand is recorded as it is.
     """
 
-    def __init__(
-        self, replayer: Replayer, targets: Targets, *, faked: Faked = "nothing"
-    ) -> None:
+    def __init__(self, replayer: Replayer, targets: Targets, *, faked: Faked = "nothing") -> None:
         self.replayer = replayer
         self.targets = targets
         self.faked = faked

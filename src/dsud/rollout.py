@@ -120,8 +120,8 @@ def _is_stamped(key: str) -> bool:
 def record_first(keys: Sequence[str], migrator: Migrator) -> None:
     """Record and rehearse the plan of one database of each schema, before any database is touched.
 
-    Workers inherit the plans, and the fingerprint of the code. Raises ``RecordingFailed``; of a database that cannot be opened its
-    own migration will tell.
+    Workers inherit the plans, and the fingerprint of the code. Raises ``RecordingFailed``; of a
+    database that cannot be opened its own migration will tell.
     """
     schema.fingerprint()
     for key in registry.keys_by_schema(keys).values():

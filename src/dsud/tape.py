@@ -163,8 +163,8 @@ class Recorded:
             self._inside = copy.copy(operation)
             self._inside.database_operations = record_each(operation.database_operations, tape)
 
-    @property
-    def __class__(self) -> type[object]:
+    @property  # type: ignore[misc]
+    def __class__(self) -> type[object]:  # type: ignore[override]
         """Pass for the operation, because Django looks for those that make tables to fake them."""
         return type(self._operation)
 

@@ -134,7 +134,7 @@ class Engine(Places):
     ) -> sqlite3.Connection:
         params = wrapper.get_connection_params()
         params["database"] = uri_of(path, mode="rw")
-        raw = wrapper.get_new_connection(params)
+        raw: sqlite3.Connection = wrapper.get_new_connection(params)
         try:
             # The -wal and its index are opened by the first statement that reads.
             connection.refuse_unless_owned(raw, user_key)

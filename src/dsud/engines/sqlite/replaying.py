@@ -186,7 +186,9 @@ class SQLiteReplayer(Replayer):
         def run(sql: str, params: Parameters) -> None:
             try:
                 execute(sql, params).fetchall()
-            except sqlite3.Error:  # Only now, because a block around each would take as long as some.
+            except (
+                sqlite3.Error
+            ):  # Only now, because a block around each would take as long as some.
                 with wrapped:
                     raise
 
