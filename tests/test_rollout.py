@@ -18,6 +18,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate, pre_migrate
 from django.utils import timezone
 
@@ -475,6 +476,84 @@ def test_undo__of_a_run_without_snapshots(history: History) -> None:
         "No user database has a snapshot of '20200101T000000-abcd'.",
         2,
     )
+
+
+# Without Django's connection
+
+
+def connected(deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Deploy a migration, and return for whom Django's connection was opened to migrate."""
+    opened = []
+    open_ = engines.engine().open
+    monkeypatch.setattr(
+        engines.engine(), "open", lambda key, *a, **k: opened.append(key) or open_(key, *a, **k)
+    )
+    close()
+    run()
+    return set(opened)
+
+
+def test_quick_way__of_all_in_a_known_state(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = sign_up("alice", "bob", "carol")
+    deploy("0002_add", ADD)
+    assert connected(deploy, monkeypatch) == {str(users[0].pk)}  # On whose schema it was recorded.
+    assert all(map(is_current, users))
+    for user in users:
+        assert engines.engine().has_stamp(str(user.pk), schema.fingerprint())
+        assert columns(user) == ["id", "name", "added"]
+
+
+def test_quick_way__has_the_functions_of_django(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = sign_up("alice", "bob")
+    for user in users:
+        script(user, "INSERT INTO evolution_shelf (name) VALUES ('b12')")
+    deploy(
+        "0002_sql",
+        "migrations.RunSQL(\"UPDATE evolution_shelf SET name = MD5(name) WHERE name REGEXP 'b[0-9]+'\")",
+    )
+    assert len(connected(deploy, monkeypatch)) == 1
+    for user in users:
+        close()
+        with closing(sqlite3.connect(file_of(user))) as raw:
+            (name,) = raw.execute("SELECT name FROM evolution_shelf").fetchone()
+        assert len(name) == 32
+
+
+def test_quick_way__not_where_a_site_adds_to_connections(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = sign_up("alice", "bob")
+    deploy("0002_sql", 'migrations.RunSQL("UPDATE evolution_shelf SET name = shout(name)")')
+
+    def add(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
+        connection.connection.create_function("shout", 1, str.upper)
+
+    connection_created.connect(add)
+    try:
+        assert len(connected(deploy, monkeypatch)) == 2
+    finally:
+        connection_created.disconnect(add)
+    assert all(map(is_current, users))
+
+
+def test_quick_way__not_for_code(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign_up("alice", "bob")
+    deploy("0002_code", "migrations.RunPython(print_nothing)", code="def print_nothing(*a): pass")
+    assert len(connected(deploy, monkeypatch)) == 2
+
+
+def test_quick_way__renews_copies_that_are_stale(deploy: Callable[..., None]) -> None:
+    users = sign_up("alice", "bob")
+    User.objects.update(first_name="of all rows at once")
+    deploy("0002_add", ADD)
+    run()
+    assert [copies(user) for user in users] == [[("of all rows at once",)]] * 2
 
 
 # Who listens

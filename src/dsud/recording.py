@@ -175,13 +175,13 @@ def _rename_content_types(
 def _finished(tape: Tape) -> Iterator[Part]:
     has_checked = False
     for part in tape.parts:
-        part.steps, has_checked = _without_needless_checks(part, tape, has_checked=has_checked)
         part.by_operations = part.by_operations or (bool(tape.separate) and bool(part.migration))
         if part.by_operations:
             part.steps = []
         else:
             part.calls = []  # Project states are heavy.
         if part.ledger or part.calls or any(not isinstance(step, Check) for step in part.steps):
+            part.steps, has_checked = _without_needless_checks(part, tape, has_checked=has_checked)
             yield part
 
 
