@@ -57,7 +57,7 @@ def test_are_copied__not_when_an_original_has_changed(monkeypatch: pytest.Monkey
     assert not are_copied(alice, known)
     mirrors.renew(str(alice.pk))
     assert are_copied(alice, known)
-    ContentType.objects.filter(app_label="notes").update(model="changed")
+    ContentType.objects.filter(app_label="auth", model="user").update(model="changed")
     assert not are_copied(alice, known)
 
 

@@ -513,7 +513,7 @@ def test_quick_way__has_the_functions_of_django(
         script(user, "INSERT INTO evolution_shelf (name) VALUES ('b12')")
     deploy(
         "0002_sql",
-        "migrations.RunSQL(\"UPDATE evolution_shelf SET name = MD5(name) WHERE name REGEXP 'b[0-9]+'\")",
+        "migrations.RunSQL(\"UPDATE evolution_shelf SET name = MD5(name) WHERE name REGEXP 'b[0-9]+'\", '')",
     )
     assert len(connected(deploy, monkeypatch)) == 1
     for user in users:
