@@ -20,7 +20,8 @@ ROOT = Path(__file__).parents[1]
 def run(*, quick: bool = False) -> Report:
     """Measure a deploy of three migrations on a fleet, with and without code in them."""
     number, by_django, turn = (1_220, 20, 150) if quick else (10_000, 100, 550)
-    plain = _measured(number, by_django, turn, code=False)
+    size = 20_000 if quick else 100_000
+    plain = _measured(number, by_django, turn, code=False, crowd=size)
     coded = _measured(number // 2, by_django, turn // 2, code=True)
     wall, used = _medians(plain, 0), _medians(plain, 1)
     figures = [
@@ -46,19 +47,35 @@ def run(*, quick: bool = False) -> Report:
             "x",
             at_most=1.5,
         ),
-        Figure("memory of the process that hands out the work", plain["peak"], "MB", at_most=300),
+        *_memory(plain, size),
     ]
     return Report(f"A deploy of {plain['statements']} statements to a fleet of {number:,}", figures)
 
 
-def _measured(number: int, by_django: int, turn: int, *, code: bool) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
+def _memory(found: dict[str, Any], size: int) -> list[Figure]:
+    few, many = found["few"], found["many"]
+    names = {"parent": "the process that hands out the work", "worker": "a worker"}
+    return [
+        Figure(f"memory of {name}, {size:,} databases", many[who], "MB", at_most=300)
+        for who, name in names.items()
+    ] + [
+        Figure(f"memory of {name} against a tenth of them", many[who] / few[who], "x", at_most=1.25)
+        for who, name in names.items()
+    ]
+
+
+def _measured(
+    number: int, by_django: int, turn: int, *, code: bool, crowd: int = 0
+) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as path:
+        directory = Path(path)
         deployed_app.write(directory)
         _script(directory, "prepare", number)
         deployed_app.deploy(directory, code=code)
         found: dict[str, Any] = json.loads(_script(directory, "measure", number, by_django, turn))
-    return found
+        for name, size in {"few": crowd // 10, "many": crowd}.items() if crowd else ():
+            found[name] = json.loads(_script(directory, "crowd", number, size))
+        return found
 
 
 def _script(directory: Path, *arguments: object) -> str:

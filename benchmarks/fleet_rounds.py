@@ -81,8 +81,20 @@ def measure(number: int, by_django: int, turn_of: int) -> dict[str, object]:
         "statements": len(statements(plan)),
         "verify": timed(verify, [*slow, *keys])[0],
         "ledger": ask_ledger(),
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
+
+
+def crowd(number: int, size: int) -> dict[str, float]:
+    """Roll out to many databases, and return what memory that took at its peak, in MB.
+
+    Where there are not so many files, each is met several times: it is opened and looked into anew,
+    and its outcome is another one for the process that hands out the work.
+    """
+    from dsud.migrating import Migrator
+
+    roll_out([str(1 + place % number) for place in range(size)], Migrator(run="crowd"))
+    whom = {"parent": resource.RUSAGE_SELF, "worker": resource.RUSAGE_CHILDREN}
+    return {name: resource.getrusage(who).ru_maxrss / 1024 for name, who in whom.items()}
 
 
 def ask_ledger() -> float:
@@ -143,13 +155,15 @@ def verify(keys: Sequence[str]) -> None:
 
 
 def migrate_each(keys: Sequence[str]) -> None:
-    """Call Django's command for each."""
-    from dsud import schema, use_user
+    """Call Django's command for each, as itself and in this process."""
+    from django.core.management import call_command
+
+    from dsud import use_user
     from dsud.connections import alias_of
 
     for key in keys:
         with use_user(key):
-            schema.migrate(alias_of(key), verbosity=0)
+            call_command("migrate", database=alias_of(key), interactive=False, verbosity=0)
 
 
 def statements(plan: object) -> list[tuple[str, tuple[object, ...]]]:
@@ -207,7 +221,8 @@ def main() -> None:
     if step == "prepare":
         prepare(int(numbers[0]))
     else:
-        sys.stdout.write(json.dumps(measure(*map(int, numbers))))
+        work = {"measure": measure, "crowd": crowd}[step]
+        sys.stdout.write(json.dumps(work(*map(int, numbers))))
 
 
 if __name__ == "__main__":

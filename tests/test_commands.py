@@ -258,12 +258,15 @@ def test_migrate__plan_and_check_change_nothing(evolving: None) -> None:
     before = row_of(bob)
 
     output = run("migrate_user_dbs", "--plan")
-    assert "2 of 2 user databases looked at.\n" in output
+    assert output.startswith(
+        f"1 user databases: {bob.pk}\nPlanned operations:\nevolving.0002_data\n"
+    )
+    assert output.endswith("\n1 of 2 user databases have migrations left to apply.\n")
     assert "evolving.0003_rebuild" in output
     assert refused("migrate_user_dbs", "--check") == (
         (
-            "1 user databases failed, all others are done. Mend the causes and run it again:\n"
-            f"  {bob.pk}: The database of user '{bob.pk}' has migrations left to apply."
+            f"1 of 2 user databases have migrations left to apply: {bob.pk}."
+            " Run `manage.py migrate_user_dbs`."
         ),
         1,
     )
@@ -282,7 +285,10 @@ def test_migrate__fake_and_fake_initial(evolving: None) -> None:
     run("migrate_user_dbs", "evolving", "0001")
     run("migrate_user_dbs", "evolving", "zero", "--fake")
     output = run("migrate_user_dbs", "evolving", "--fake-initial", "--noinput")
-    assert re.search(r"Applying evolving.0001_initial... FAKED\n", output)
+    assert output == (
+        f"User {alice.pk}:\n  Faked evolving.0001_initial\n  Applied evolving.0002_data\n"
+        "  Applied evolving.0003_rebuild\n1 of 1 user databases migrated.\n"
+    )
     assert len(shelf_columns(alice)) == 4
 
 
@@ -297,6 +303,9 @@ def test_migrate__app_without_migrations(settings: pytest_django.Settings) -> No
 
     with use_user(alice):
         assert Leaf.objects.count() == 0
+    assert refused("migrate_user_dbs", "plain") == ("App 'plain' does not have migrations.", 2)
+    output = run("migrate_user_dbs", "plain", "--run-syncdb")
+    assert output == f"User {alice.pk}:\n  Nothing to do\n1 of 1 user databases migrated.\n"
 
 
 def test_migrate__prunes(evolving: None) -> None:
@@ -336,12 +345,45 @@ def test_migrate__json() -> None:
     [
         (["--user", "eve"], "There is no user with the name or the key 'eve'."),
         (["note"], "No installed app with label 'note'."),
-        (["notes", "0042"], "'0042' names no migration of the app 'notes', or more than one."),
+        (["notes", "0042"], "Cannot find a migration matching '0042' from app 'notes'."),
+        (
+            ["evolving", "000"],
+            "More than one migration matches '000' in app 'evolving'. Please be more specific.",
+        ),
+        (
+            ["dsud"],
+            (
+                "App 'dsud' has no user models, so that user databases have none of its tables."
+                " Those are migrated by `manage.py migrate dsud`."
+            ),
+        ),
     ],
 )
-def test_migrate__wrong_usage(arguments: list[str], message: str) -> None:
+@pytest.mark.parametrize(
+    "mode",
+    [[], ["--plan"], ["--check"], ["--fake"], ["--prune"], ["--rehearse", "1"], ["--undo", "a"]],
+    ids=" ".join,
+)
+def test_migrate__wrong_usage(
+    arguments: list[str], message: str, mode: list[str], evolving: None
+) -> None:
+    (alice,) = sign_up("alice")
+    UserDatabase.objects.update(schema="old")
+    with mock.patch.object(engines.engine(), "open", side_effect=AssertionError("opened")):
+        assert refused("migrate_user_dbs", *arguments, *mode) == (message, 2)
+    assert row_of(alice).schema == "old"
+
+
+def test_migrate__syncdb_and_prune_of_the_wrong_app(evolving: None) -> None:
     sign_up("alice")
-    assert refused("migrate_user_dbs", *arguments) == (message, 2)
+    assert refused("migrate_user_dbs", "notes", "--run-syncdb") == (
+        "Can't use run_syncdb with app 'notes' as it has migrations.",
+        2,
+    )
+    assert refused("migrate_user_dbs", "--prune") == (
+        "Migrations can be pruned only when an app is specified.",
+        2,
+    )
 
 
 def test_migrate__migration_that_fails_on_an_empty_database_touches_nobody() -> None:
@@ -394,7 +436,7 @@ def test_show__answers_from_the_registry_and_looks_at_no_file(
     settings.DSUD_PROVISION = ()
     (none,) = sign_up("none")
 
-    with mock.patch.object(Path, "stat", side_effect=AssertionError("a file was looked at")):
+    with mock.patch("dsud.engines.sqlite.files._is_there", side_effect=AssertionError("looked")):
         rows = shown()
     assert [(row["user"], row["state"], row["schema"]) for row in rows.values()] == [
         (str(fine.pk), "ready", "current"),

@@ -372,7 +372,7 @@ def test_open__stale_wal_beside_the_database_is_not_replayed(
 
 def test_open__disk_that_cannot_tell(database: Path) -> None:
     with (
-        mock.patch.object(Path, "stat", side_effect=OSError(5, "Input/output error")),
+        mock.patch.object(os, "stat", side_effect=OSError(5, "Input/output error")),
         pytest.raises(UserDatabaseUnavailable) as caught,
     ):
         read()

@@ -183,7 +183,7 @@ def test_live_database__none_where_there_is_none(place: Path, made: str) -> None
 @pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.ESTALE, errno.ELOOP])
 def test_live_database__disk_that_cannot_tell_is_no_absence(place: Path, code: int) -> None:
     with (
-        mock.patch.object(Path, "stat", side_effect=OSError(code, os.strerror(code))),
+        mock.patch.object(os, "stat", side_effect=OSError(code, os.strerror(code))),
         pytest.raises(OSError, match=os.strerror(code)),
     ):
         files.live_database(place)

@@ -245,6 +245,79 @@ def test_rule__database_that_changed_since_its_plan(history: History, start: Pat
     assert dump(start) == before
 
 
+@pytest.mark.parametrize(
+    ("sql", "is_refused"),
+    [
+        ("CREATE TABLE added (n INTEGER)", True),
+        ("DELETE FROM django_migrations", True),
+        ("DELETE FROM evolution_item", False),
+    ],
+)
+def test_rule__database_that_is_changed_after_its_plan_was_found(
+    history: History, start: Path, sql: str, is_refused: bool
+) -> None:
+    history.write("0002_change", ADD)
+    found = plans_to("evolution")
+    with opened(start) as connection:
+        seen = found.replayer.version(connection)
+        plan = found.find(connection)
+        assert plan is not None
+        assert found.replayer.version(connection) == seen
+        with closing(sqlite3.connect(start)) as other:
+            other.execute(sql)
+            other.commit()
+        assert found.replayer.version(connection) != seen
+        if is_refused:
+            with pytest.raises(replay.StateChanged):
+                replay.replay(plan, connection, found.replayer, seen=seen)
+        else:
+            replay.replay(plan, connection, found.replayer, seen=seen)
+    applied = rows(start, "SELECT 1 FROM django_migrations WHERE name = '0002_change'")
+    assert bool(applied) is not is_refused
+
+
+def test_rule__own_rows_change_the_version(start: Path) -> None:
+    replayer = SQLiteReplayer()
+    with opened(start) as connection, connection.cursor() as cursor:
+        seen = replayer.version(connection)
+        cursor.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('a', 'b', 'c')")
+        assert replayer.version(connection) != seen
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_so"),
+    [
+        ('CREATE INDEX "i" ON "t" ("n")', True),
+        ('/* c */ CREATE UNIQUE INDEX "i" ON "t" ("n")', True),
+        ('ALTER TABLE "t" ADD COLUMN "n" integer NULL', True),
+        ('ALTER TABLE "t" ADD COLUMN "n" integer NULL REFERENCES "u" ("id")', False),
+        ('ALTER TABLE "t" DROP COLUMN "n"', False),
+        ('ALTER TABLE "t" RENAME TO "u"', False),
+        ('DROP INDEX "i"', False),
+        ('CREATE TABLE "t" ("id" integer)', False),
+        ("UPDATE t SET n = 1", False),
+    ],
+)
+def test_leaves_keys_alone(sql: str, is_so: bool) -> None:
+    assert SQLiteReplayer().leaves_keys_alone(sql) is is_so
+
+
+def test_checks__only_where_they_can_find_something(history: History, start: Path) -> None:
+    history.write("0002_add", "migrations.AddField('item', 'a', models.IntegerField(null=True)),")
+    history.write("0003_add", "migrations.AddField('item', 'b', models.IntegerField(null=True)),")
+    history.write("0004_sql", 'migrations.RunSQL("UPDATE evolution_item SET a = 1", "")')
+    history.write("0005_add", "migrations.AddField('item', 'c', models.IntegerField(null=True)),")
+    plan = plan_of(start, "evolution")
+    assert plan is not None
+    checked = [
+        part.migration.name
+        for part in plan.parts
+        if part.migration and any(isinstance(step, plans.Check) for step in part.steps)
+    ]
+    assert checked == ["0002_add", "0004_sql"]
+    assert assert_same(start, "evolution") == "SQL"
+
+
 def test_rule__database_with_another_ledger(history: History, start: Path) -> None:
     history.write("0002_change", ADD)
     plan = plan_of(start, "evolution")
@@ -259,7 +332,9 @@ def test_rule__recorded_once_for_all_in_one_state(
     history.write("0002_change", REBUILD)
     recorded = []
     record = replay.record
-    monkeypatch.setattr(replay, "record", lambda *args: recorded.append(args) or record(*args))
+    monkeypatch.setattr(
+        replay, "record", lambda *args, **rest: recorded.append(args) or record(*args, **rest)
+    )
     found = plans_to("evolution")
     drifted = copy(start, "drifted")
     script(drifted, "CREATE INDEX by_hand ON evolution_item (n)")

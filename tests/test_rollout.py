@@ -14,13 +14,15 @@ import pytest
 import pytest_django
 from django.apps import apps
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.core.management import CommandError, call_command
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate, pre_migrate
 from django.utils import timezone
 
-from dsud import engines, migrating, mirrors, provisioning, rollout, schema
+from dsud import engines, migrating, provisioning, rollout, schema
 from dsud.connections import alias_of, release
 from dsud.context import use_user
 from dsud.engines.sqlite import snapshots
@@ -115,6 +117,16 @@ def columns(user: User) -> list[str]:
     return [name for (name,) in found]
 
 
+def copies(user: User) -> list[tuple[str]]:
+    """Return the names in the copies of the user's own row and of a content type."""
+    close()
+    with closing(sqlite3.connect(file_of(user))) as raw:
+        return [
+            *raw.execute("SELECT first_name FROM auth_user"),
+            *raw.execute("SELECT model FROM django_content_type WHERE app_label = 'gone'"),
+        ]
+
+
 def registered(user: User) -> UserDatabase:
     return UserDatabase.objects.get(user_key=user.pk)
 
@@ -184,14 +196,17 @@ def test_ledger__that_is_lost_is_made_again_from_the_files(deploy: Callable[...,
     assert is_current(bob)
 
 
-def test_ledger__all_are_opened_on_request(
-    history: History, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    users = sign_up("alice", "bob")
-    renewed = []
-    monkeypatch.setattr(mirrors, "renew", lambda key, **rest: renewed.append(key))
+def test_ledger__all_are_opened_on_request(history: History) -> None:
+    users = sign_up("alice", "bob", "carol")
+    User.objects.update(first_name="changed in all rows at once")  # Which sends no signals.
+    users[1].delete()
+    ContentType.objects.create(app_label="gone", model="gone")
+    ContentType.objects.filter(app_label="gone").update(model="else")
+    assert run() == "0 of 0 user databases migrated, 2 were current already.\n"
+    assert {copies(user)[0] for user in (users[0], users[2])} == {("",)}
     assert run("--all") == "2 of 2 user databases migrated.\n"
-    assert renewed == [str(user.pk) for user in users]
+    for user in (users[0], users[2]):
+        assert copies(user) == [("changed in all rows at once",), ("else",)]
 
 
 def test_ledger__database_that_somebody_migrates_by_hand(history: History) -> None:
@@ -463,6 +478,84 @@ def test_undo__of_a_run_without_snapshots(history: History) -> None:
     )
 
 
+# Without Django's connection
+
+
+def connected(deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Deploy a migration, and return for whom Django's connection was opened to migrate."""
+    opened = []
+    open_ = engines.engine().open
+    monkeypatch.setattr(
+        engines.engine(), "open", lambda key, *a, **k: opened.append(key) or open_(key, *a, **k)
+    )
+    close()
+    run()
+    return set(opened)
+
+
+def test_quick_way__of_all_in_a_known_state(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = sign_up("alice", "bob", "carol")
+    deploy("0002_add", ADD)
+    assert connected(deploy, monkeypatch) == {str(users[0].pk)}  # On whose schema it was recorded.
+    assert all(map(is_current, users))
+    for user in users:
+        assert engines.engine().has_stamp(str(user.pk), schema.fingerprint())
+        assert columns(user) == ["id", "name", "added"]
+
+
+def test_quick_way__has_the_functions_of_django(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = sign_up("alice", "bob")
+    for user in users:
+        script(user, "INSERT INTO evolution_shelf (name) VALUES ('b12')")
+    deploy(
+        "0002_sql",
+        "migrations.RunSQL(\"UPDATE evolution_shelf SET name = MD5(name) WHERE name REGEXP 'b[0-9]+'\", '')",
+    )
+    assert len(connected(deploy, monkeypatch)) == 1
+    for user in users:
+        close()
+        with closing(sqlite3.connect(file_of(user))) as raw:
+            (name,) = raw.execute("SELECT name FROM evolution_shelf").fetchone()
+        assert len(name) == 32
+
+
+def test_quick_way__not_where_a_site_adds_to_connections(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = sign_up("alice", "bob")
+    deploy("0002_sql", 'migrations.RunSQL("UPDATE evolution_shelf SET name = shout(name)")')
+
+    def add(connection: BaseDatabaseWrapper, **kwargs: object) -> None:
+        connection.connection.create_function("shout", 1, str.upper)
+
+    connection_created.connect(add)
+    try:
+        assert len(connected(deploy, monkeypatch)) == 2
+    finally:
+        connection_created.disconnect(add)
+    assert all(map(is_current, users))
+
+
+def test_quick_way__not_for_code(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sign_up("alice", "bob")
+    deploy("0002_code", "migrations.RunPython(print_nothing)", code="def print_nothing(*a): pass")
+    assert len(connected(deploy, monkeypatch)) == 2
+
+
+def test_quick_way__renews_copies_that_are_stale(deploy: Callable[..., None]) -> None:
+    users = sign_up("alice", "bob")
+    User.objects.update(first_name="of all rows at once")
+    deploy("0002_add", ADD)
+    run()
+    assert [copies(user) for user in users] == [[("of all rows at once",)]] * 2
+
+
 # Who listens
 
 
@@ -588,13 +681,19 @@ def test_fault__each_is_named_and_all_others_are_migrated(
     causes = {line.split(":")[0].strip(): line.partition(": ")[2] for line in lines[1:]}
     assert causes == {
         str(corrupted.pk): str(unusable(corrupted)),
-        str(locked.pk): "database is locked",
+        str(locked.pk): (
+            f"The database of user '{locked.pk}' was not migrated: database is locked."
+            " Somebody else writes to it for longer than the timeout; wait for that to end."
+        ),
         str(missing.pk): str(provisioning.missing(str(missing.pk))),
         str(ahead.pk): (
             "Newer code has applied evolution.0009_later, which this code does not know. Deploy that"
             " code, or have it migrate back first; the database was not touched."
         ),
-        str(full.pk): "database or disk is full",
+        str(full.pk): (
+            f"The database of user '{full.pk}' was not migrated: database or disk is full."
+            " Make room on the disk."
+        ),
     }
     close()
     assert dump(file_of(full)) == full_before
@@ -602,7 +701,7 @@ def test_fault__each_is_named_and_all_others_are_migrated(
     with closing(sqlite3.connect(file_of(strange))) as raw:
         assert raw.execute("SELECT a FROM extra").fetchall() == [("kept",)]
     assert "later" in columns(ahead)
-    assert registered(full).last_error == "OperationalError: database or disk is full"
+    assert registered(full).last_error == f"NotMigrated: {causes[str(full.pk)]}"
 
     assert run("--user", "locked", "--user", "full") == "2 of 2 user databases migrated.\n"
 
@@ -614,16 +713,16 @@ def unusable(user: User) -> UserDatabaseUnavailable:
 def limit_pages(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """Imitate a full disk for one user."""
     engine = engines.engine()
-    open_ = engine.open
+    open_ = engine._open_owned
 
-    def open_limited(key: str, *args: object, **kwargs: object) -> object:
-        handle = open_(key, *args, **kwargs)
+    def open_limited(key: str, *args: object) -> sqlite3.Connection:
+        raw = open_(key, *args)
         if key == str(user.pk):
-            (pages,) = handle.raw.execute("PRAGMA page_count").fetchone()
-            handle.raw.execute(f"PRAGMA max_page_count = {pages}")
-        return handle
+            (pages,) = raw.execute("PRAGMA page_count").fetchone()
+            raw.execute(f"PRAGMA max_page_count = {pages}")
+        return raw
 
-    monkeypatch.setattr(engine, "open", open_limited)
+    monkeypatch.setattr(engine, "_open_owned", open_limited)
 
 
 def test_fault__read_only_file(
@@ -636,11 +735,16 @@ def test_fault__read_only_file(
     monkeypatch.setattr(
         engines.sqlite.engine,
         "uri_of",
-        lambda path, mode: original(path, mode="ro" if path == file_of(alice) else mode),
+        lambda path, mode: original(path, mode="ro" if Path(path) == file_of(alice) else mode),
     )
     message, code = refused()
     assert code == 1
-    assert message.splitlines()[1:] == [f"  {alice.pk}: attempt to write a readonly database"]
+    assert message.splitlines()[1:] == [
+        (
+            f"  {alice.pk}: The database of user '{alice.pk}' was not migrated: attempt to write a"
+            " readonly database. Give this process the right to write the file and its directory."
+        )
+    ]
     assert is_current(bob)
 
 

@@ -302,7 +302,7 @@ def test_is_current__model_became_a_user_model_after_its_migration(
 
 @pytest.mark.parametrize(
     "target",
-    [(), ("notes",), ("notes", "zero"), ("notes", "0001"), ("notes", "0001_initial"), ("dsud",)],
+    [(), ("notes",), ("notes", "zero"), ("notes", "0001"), ("notes", "0001_initial"), ("auth",)],
 )
 def test_check_target__that_can_be_reached(target: tuple[str, ...]) -> None:
     schema.check_target(*target)
@@ -312,11 +312,41 @@ def test_check_target__that_can_be_reached(target: tuple[str, ...]) -> None:
     ("target", "message"),
     [
         (("note",), "No installed app with label 'note'."),
-        (("notes", "0042"), "'0042' names no migration of the app 'notes', or more than one."),
-        (("auth", "000"), "'000' names no migration of the app 'auth', or more than one."),
+        (("notes", "0042"), "Cannot find a migration matching '0042' from app 'notes'."),
+        (
+            ("auth", "000"),
+            "More than one migration matches '000' in app 'auth'. Please be more specific.",
+        ),
+        (
+            ("dsud",),
+            (
+                "App 'dsud' has no user models, so that user databases have none of its tables."
+                " Those are migrated by `manage.py migrate dsud`."
+            ),
+        ),
+        (
+            ("sessions", "zero"),
+            (
+                "App 'sessions' has no user models, so that user databases have none"
+                " of its tables. Those are migrated by `manage.py migrate sessions`."
+            ),
+        ),
     ],
 )
 def test_check_target__that_there_is_not(target: tuple[str, ...], message: str) -> None:
     with pytest.raises(schema.UnknownMigration) as caught:
         schema.check_target(*target)
     assert str(caught.value) == message
+
+
+def test_check_target__with_and_without_migrations(settings: pytest_django.Settings) -> None:
+    settings.INSTALLED_APPS = [*settings.INSTALLED_APPS, "tests.plain"]
+    apps.clear_cache()
+    settings.DSUD_APPS = [*settings.DSUD_APPS, "plain"]
+    schema.check_target("plain", run_syncdb=True)
+    with pytest.raises(schema.UnknownMigration) as caught:
+        schema.check_target("plain")
+    assert str(caught.value) == "App 'plain' does not have migrations."
+    with pytest.raises(schema.UnknownMigration) as caught:
+        schema.check_target("notes", run_syncdb=True)
+    assert str(caught.value) == "Can't use run_syncdb with app 'notes' as it has migrations."

@@ -138,6 +138,11 @@ def temporary(alias: str, settings: Mapping[str, object]) -> Iterator[BaseDataba
         del connections[alias]
 
 
+def apart(alias: str) -> BaseDatabaseWrapper:
+    """Return a connection of Django's that nobody else reaches by its alias."""
+    return connections.create_connection(alias)
+
+
 @contextmanager
 def uncounted(connection: BaseDatabaseWrapper) -> Iterator[None]:
     """Hide queries from ``assertNumQueries``, because a project counts its own."""

@@ -22,10 +22,17 @@ DJANGOS = {
 }
 
 
-def before(connection: BaseDatabaseWrapper, plan: Plan | None) -> None:
-    """Send ``pre_migrate`` if anybody has to know."""
-    if plan is not None and plan.parts and _is_heard(pre_migrate):
+def are_heard() -> bool:
+    """Tell whether anybody has to know."""
+    return _is_heard(pre_migrate) or _is_heard(post_migrate)
+
+
+def before(connection: BaseDatabaseWrapper, plan: Plan | None) -> bool:
+    """Send ``pre_migrate`` if anybody has to know, and tell whether that was so."""
+    is_heard = plan is not None and bool(plan.parts) and _is_heard(pre_migrate)
+    if plan is not None and is_heard:
         emit_pre_migrate_signal(0, False, connection.alias, apps=apps, plan=plan.migrations)
+    return is_heard
 
 
 def after(connection: BaseDatabaseWrapper, plan: Plan | None) -> None:

@@ -69,7 +69,7 @@ def left_empty(model: type[Model]) -> frozenset[str]:
 def forget_models(*, setting: str, **kwargs: object) -> None:
     """Look anew which models are mirrored after a setting that decides it has changed."""
     if setting in (*DECISIVE, "DSUD_UNMIRRORED_FIELDS"):
-        for remembered in (mirrored_models, copied_tables, left_empty, _sql_of_copies):
+        for remembered in (mirrored_models, copied_tables, left_empty, _sql_of_originals):
             remembered.cache_clear()
         if apps.ready:
             connect()
@@ -97,7 +97,8 @@ def _rows_of(model: type[Model], key: str, connection: BaseDatabaseWrapper) -> R
     default = connections[DEFAULT_DB_ALIAS]
     with uncounted(default):
         if default.vendor == connection.vendor == "sqlite":
-            values = _as_they_are(model, key, default)
+            own = is_of_users(model)
+            values = as_stored(model, default, of=stored_key(model, key, default) if own else None)
         else:
             values = [
                 tuple(_value(model, field, row, connection) for field in _fields(model))
@@ -121,37 +122,36 @@ def _value(
     return field.get_db_prep_save(value, connection)
 
 
-def _as_they_are(
-    model: type[Model], key: str, default: BaseDatabaseWrapper
-) -> list[tuple[object, ...]]:
-    """Return what one SQLite stores for another, because a sign-up waits for it.
+def stored_key(model: type[Model], key: str, connection: BaseDatabaseWrapper) -> object:
+    """Return the primary key of a user's own row as a database stores it."""
+    pk = model._meta.pk
+    return pk.get_db_prep_value(pk.to_python(key), connection)
 
-    ``+`` keeps what is stored from being converted by the type of its column.
-    """
-    parameters: list[Any] = [
-        _value(model, field, None, default)
-        for field in _fields(model)
-        if field.name in left_empty(model)
-    ]
-    if is_of_users(model):
-        pk = model._meta.pk
-        parameters.append(pk.get_db_prep_value(pk.to_python(key), default))
+
+def as_stored(
+    model: type[Model], default: BaseDatabaseWrapper, *, of: object = None, and_after: int = 0
+) -> list[tuple[object, ...]]:
+    """Return what one SQLite stores for another: all rows, one, or so many from that ``and_after``."""
+    empty = [field for field in _fields(model) if field.name in left_empty(model)]
+    parameters: list[Any] = [_value(model, field, None, default) for field in empty]
+    parameters += [] if of is None else [of]
+    which = "" if of is None else ">= %s" if and_after else "= %s"
+    limit = f" LIMIT {and_after}" if and_after else ""
     with default.cursor() as cursor:
-        cursor.execute(_sql_of_copies(model), parameters)
+        cursor.execute(_sql_of_originals(model, which) + limit, parameters)
         return cast("list[tuple[object, ...]]", cursor.fetchall())
 
 
 @functools.cache
-def _sql_of_copies(model: type[Model]) -> str:
+def _sql_of_originals(model: type[Model], which: str) -> str:
+    """Return a SELECT; ``+`` keeps what is stored from being converted by the type of its column."""
     meta = model._meta
     columns = ", ".join(
         "%s" if field.name in left_empty(model) else f'+"{meta.db_table}"."{field.column}"'
         for field in _fields(model)
     )
-    which = (
-        f'WHERE "{meta.pk.column}" = %s' if is_of_users(model) else f'ORDER BY "{meta.pk.column}"'
-    )
-    return f'SELECT {columns} FROM "{meta.db_table}" {which}'  # noqa: S608, because models name them
+    where = f'WHERE "{meta.pk.column}" {which} ' if which else ""
+    return f'SELECT {columns} FROM "{meta.db_table}" {where}ORDER BY "{meta.pk.column}"'  # noqa: S608, because models name them
 
 
 def first_rows(key: str) -> list[Rows]:

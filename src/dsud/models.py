@@ -272,6 +272,13 @@ def keys_by_schema(keys: Collection[str]) -> dict[str, str]:
     return found
 
 
+def schemas_of(keys: Collection[str]) -> dict[str, str]:
+    """Return the schema that is registered for each ready database of the keys."""
+    rows = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(state=UserDatabase.State.READY)
+    found, wanted = rows.values_list("user_key", "schema"), set(keys)
+    return {key: schema for key, schema in found.iterator() if key in wanted}
+
+
 def write_ready(keys: Sequence[str], **values: object) -> None:
     """Change the rows of many ready databases at once, and make those that are missing."""
     objects = UserDatabase.objects.using(DEFAULT_DB_ALIAS)

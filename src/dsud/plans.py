@@ -47,6 +47,8 @@ class Stage:
         self.connection = connection
         self.replayer = replayer
         self.run = replayer.runner(connection)
+        #: What was computed once for this database.
+        self.known: dict[Fresh, object] = {}
 
     @cached_property
     def editor(self) -> BaseDatabaseSchemaEditor:
@@ -63,9 +65,20 @@ class Fresh:
         # As it is now, because operations lend a field its default for a moment only.
         self.field = copy.copy(field)
 
-    def value(self, editor: BaseDatabaseSchemaEditor) -> object:
+    def value(self, stage: Stage) -> object:
         """Return what the field gives this time, as Django would write it."""
-        return editor.effective_default(self.field)
+        return stage.editor.effective_default(self.field)
+
+
+class Once(Fresh):
+    """A default that each database gets anew, but only one for all its rows: when it was migrated."""
+
+    def value(self, stage: Stage) -> object:
+        """Return what the field gave for this database."""
+        if self not in stage.known:
+            value = self.field.get_default()
+            stage.known[self] = self.field.get_db_prep_save(value, stage.connection)
+        return stage.known[self]
 
 
 class Step(ABC):
@@ -102,16 +115,14 @@ class FreshStatement(Step):
 
     def play(self, stage: Stage) -> None:
         """Execute it with new values."""
-        sql, params, editor = self.sql, self.params, stage.editor
+        sql, params = self.sql, self.params
+        if params is not None:
+            params = tuple([p.value(stage) if isinstance(p, Fresh) else p for p in params])
         if not self.written and params is not None:
-            stage.run(sql, tuple(p.value(editor) if isinstance(p, Fresh) else p for p in params))
+            stage.run(sql, params)
             return
         for mark, fresh in self.written:
-            sql = sql.replace(mark, str(editor.prepare_default(fresh.value(editor))))
-        if params is not None:
-            params = tuple(
-                each.value(editor) if isinstance(each, Fresh) else each for each in params
-            )
+            sql = sql.replace(mark, str(stage.editor.prepare_default(fresh.value(stage))))
         stage.run(*stage.replayer.compiled(sql, params))
 
 
@@ -171,6 +182,8 @@ class Part:
 
     migration: Migration | None = None
     backwards: bool = False
+    #: Whether it is only noted as applied, or as unapplied.
+    is_faked: bool = False
     steps: list[Step] = field(default_factory=list)
     ledger: list[Step] = field(default_factory=list)
     #: Every operation as Django runs it, kept when it has to.
@@ -181,6 +194,13 @@ class Part:
 
     def __str__(self) -> str:
         return str(self.migration or "The plan")
+
+    @property
+    def done(self) -> str:
+        """What is done to its migration, in a word or two."""
+        if self.backwards:
+            return "Faked unapplying" if self.is_faked else "Unapplied"
+        return "Faked" if self.is_faked else "Applied"
 
     @property
     def is_called(self) -> bool:
@@ -243,6 +263,11 @@ class Plan:
     is_complete: bool = False
 
     @property
+    def told(self) -> tuple[str, ...]:
+        """What is done to each migration, in words."""
+        return tuple(f"{part.done} {part.migration}" for part in self.parts if part.migration)
+
+    @property
     def migrations(self) -> list[tuple[Migration, bool]]:
         """The migrations in it, each with whether it is unapplied."""
         return [(part.migration, part.backwards) for part in self.parts if part.migration]
@@ -251,6 +276,11 @@ class Plan:
     def is_called(self) -> bool:
         """Tell whether code of the project runs in it, which may do what was not recorded."""
         return any(part.is_called for part in self.parts)
+
+    @property
+    def is_plain(self) -> bool:
+        """Tell whether it is statements and nothing else, all in one transaction."""
+        return not self.separate and not self.is_called
 
     @property
     def kind(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from django.apps import apps
 from django.db import router
@@ -17,7 +17,7 @@ from dsud.connections import temporary
 from dsud.context import Block, TemporaryActivation
 from dsud.engines.replaying import Replayer
 from dsud.exceptions import DSUDError
-from dsud.plans import Check, Part, Plan, Stage
+from dsud.plans import Check, Part, Plan, Stage, Statement, Step
 from dsud.router import TEMPLATE_ALIAS
 from dsud.tape import LedgerThatRecords, Tape, editor_that_records, record_each
 
@@ -64,7 +64,17 @@ class CannotRecord(DSUDError):
     """Raised when a plan fails on the clone because, perhaps, code of the project did not run there."""
 
 
-def record(source: BaseDatabaseWrapper, replayer: Replayer, targets: Targets) -> Plan:
+#: What is only noted as applied: nothing, everything, or first migrations whose tables are there.
+Faked: TypeAlias = Literal["nothing", "all", "initial"]
+
+
+def record(
+    source: BaseDatabaseWrapper,
+    replayer: Replayer,
+    targets: Targets,
+    *,
+    faked: Faked = "nothing",
+) -> Plan:
     """Return what takes every database in the state of this one to the targets, rehearsed once.
 
     Raises ``RecordingFailed``, ``AheadOfCode``, or ``CannotRecord`` when only Django itself can tell.
@@ -73,7 +83,7 @@ def record(source: BaseDatabaseWrapper, replayer: Replayer, targets: Targets) ->
     with clone_of(source, replayer) as clone:
         tape = Tape(replayer, clone.alias)
         try:
-            _run(clone, tape, targets)
+            _run(clone, tape, targets, faked=faked)
         except AheadOfCode:
             raise
         except Exception as error:
@@ -103,7 +113,7 @@ def clone_of(source: BaseDatabaseWrapper, replayer: Replayer) -> Iterator[BaseDa
         yield clone
 
 
-def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets) -> None:
+def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets, *, faked: Faked) -> None:
     """Let Django's own executor work on the clone."""
     _ = clone.features.supports_json_field  # Finds out by a statement, once.
     executor = MigrationExecutor(clone, tape.follow)
@@ -126,7 +136,7 @@ def _run(clone: BaseDatabaseWrapper, tape: Tape, targets: Targets) -> None:
     setattr(clone, "check_constraints", check_and_record)  # noqa: B010, because types take it for a method
     with clone.execute_wrapper(tape.watch):
         schema.add_missing_tables(clone.alias)
-        executor.migrate(wanted, plan=plan)
+        executor.migrate(wanted, plan=plan, fake=faked == "all", fake_initial=faked == "initial")
 
 
 def unknown_migrations(executor: MigrationExecutor) -> list[str]:
@@ -162,6 +172,7 @@ def _rename_content_types(
 
 
 def _finished(tape: Tape) -> Iterator[Part]:
+    has_checked = False
     for part in tape.parts:
         part.by_operations = part.by_operations or (bool(tape.separate) and bool(part.migration))
         if part.by_operations:
@@ -169,7 +180,29 @@ def _finished(tape: Tape) -> Iterator[Part]:
         else:
             part.calls = []  # Project states are heavy.
         if part.ledger or part.calls or any(not isinstance(step, Check) for step in part.steps):
+            part.steps, has_checked = _without_needless_checks(part, tape, has_checked=has_checked)
             yield part
+
+
+def _without_needless_checks(
+    part: Part, tape: Tape, *, has_checked: bool
+) -> tuple[list[Step], bool]:
+    """Return the steps of a part without checks that can find nothing, and whether all is checked after it.
+
+    Each database would be read once more for each.
+    """
+    kept: list[Step] = []
+    for step in part.steps:
+        if isinstance(step, Check):
+            if has_checked:
+                continue
+            has_checked = True
+        else:
+            has_checked = has_checked and (
+                isinstance(step, Statement) and tape.replayer.leaves_keys_alone(step.sql)
+            )
+        kept.append(step)
+    return kept, has_checked and not part.by_operations
 
 
 def rehearse(plan: Plan, source: BaseDatabaseWrapper, replayer: Replayer) -> None:

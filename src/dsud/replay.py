@@ -10,7 +10,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from dsud.engines.replaying import DatabaseState, Replayer
 from dsud.exceptions import DSUDError
 from dsud.plans import Diverged, Plan, Stage
-from dsud.recording import CannotRecord, RecordingFailed, Targets, record
+from dsud.recording import CannotRecord, Faked, RecordingFailed, Targets, record
 
 logger = logging.getLogger("dsud")
 
@@ -26,9 +26,10 @@ class Plans:
     changed by hand is recorded as it is.
     """
 
-    def __init__(self, replayer: Replayer, targets: Targets) -> None:
+    def __init__(self, replayer: Replayer, targets: Targets, *, faked: Faked = "nothing") -> None:
         self.replayer = replayer
         self.targets = targets
+        self.faked = faked
         self._plans: dict[DatabaseState, Plan | RecordingFailed | None] = {}
 
     def find(self, connection: BaseDatabaseWrapper) -> Plan | None:
@@ -44,9 +45,19 @@ class Plans:
             raise RecordingFailed(*plan.args)
         return plan
 
+    @property
+    def has_plain(self) -> bool:
+        """Tell whether any plan is known that is statements and nothing else."""
+        return any(isinstance(plan, Plan) and plan.is_plain for plan in self._plans.values())
+
+    def known(self, connection: BaseDatabaseWrapper) -> Plan | None:
+        """Return the plan for a database as it is, if it is recorded already."""
+        plan = self._plans.get(self.replayer.state(connection))
+        return plan if isinstance(plan, Plan) else None
+
     def _recorded(self, connection: BaseDatabaseWrapper) -> Plan | RecordingFailed | None:
         try:
-            return record(connection, self.replayer, self.targets)
+            return record(connection, self.replayer, self.targets, faked=self.faked)
         except RecordingFailed as failure:
             return failure.with_traceback(None)
         except CannotRecord as reason:
@@ -61,17 +72,18 @@ def migrate(
     *,
     otherwise: Callable[[], object],
     stamp: str | None = None,
+    seen: object = None,
 ) -> Plan | None:
     """Bring a database to where its plan leads, and return the plan if it was that.
 
     ``otherwise`` is called, where replay has changed nothing, when only Django itself can do it.
-    ``stamp`` is as for ``replay``. Raises what the statements and the code of migrations raise;
+    ``stamp`` and ``seen`` are as for ``replay``. Raises what the statements and the code of migrations raise;
     then nothing was changed, unless the plan is ``separate`` or there is none: earlier migrations
     then stay applied.
     """
     if plan is not None:
         try:
-            replay(plan, connection, replayer, stamp=stamp)
+            replay(plan, connection, replayer, stamp=stamp, seen=seen)
         except Diverged as reason:
             logger.warning("A database is migrated by Django, because: %s", reason)
         else:
@@ -81,23 +93,28 @@ def migrate(
 
 
 def replay(
-    plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer, *, stamp: str | None = None
+    plan: Plan,
+    connection: BaseDatabaseWrapper,
+    replayer: Replayer,
+    *,
+    stamp: str | None = None,
+    seen: object = None,
 ) -> None:
     """Play a plan on a database in the state that it was recorded for.
 
     ``stamp`` is noted in it with the same transaction when the plan is complete; else its stamp goes.
+    ``seen`` is the version in which the plan was found for it, if that was noted.
     Raises ``StateChanged`` when it is in another, ``Diverged`` when it comes to another than recorded.
     """
     if not plan.is_complete and stamp is not None:
         stamp = ""
     if plan.separate:
-        _refuse_other_state(plan, connection, replayer)
+        _refuse_other_state(plan, connection, replayer, seen=seen)
         _play(plan, connection, replayer)
     if plan.parts or (stamp is not None and not replayer.has_stamp(connection, stamp)):
-        trusted = not plan.is_called and not plan.separate
-        with replayer.transaction(connection, is_trusted=trusted):
+        with replayer.transaction(connection, is_trusted=plan.is_plain):
             if not plan.separate:
-                _refuse_other_state(plan, connection, replayer)
+                _refuse_other_state(plan, connection, replayer, seen=seen)
                 _play(plan, connection, replayer)
             if plan.is_called and replayer.state(connection) != plan.after:
                 raise Diverged("The code of a migration has changed the schema.")
@@ -111,6 +128,10 @@ def _play(plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer) -> No
         part.play(stage)
 
 
-def _refuse_other_state(plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer) -> None:
+def _refuse_other_state(
+    plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer, *, seen: object
+) -> None:
+    if seen is not None and replayer.version(connection) == seen:
+        return  # Nobody has written since, which is quicker told than what all is like.
     if replayer.state(connection) != plan.before:
         raise StateChanged("The database was changed by somebody else. Run the migration again.")

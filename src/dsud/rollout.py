@@ -18,6 +18,8 @@ from dsud import fleet, migrating, provisioning, schema
 from dsud import models as registry
 from dsud.engines import engine
 from dsud.exceptions import DSUDError
+from dsud.fleet.outcomes import Work
+from dsud.fleet.workers import choose, run
 from dsud.migrating import Done, Migrator
 from dsud.recording import RecordingFailed
 
@@ -118,9 +120,10 @@ def _is_stamped(key: str) -> bool:
 def record_first(keys: Sequence[str], migrator: Migrator) -> None:
     """Record and rehearse the plan of one database of each schema, before any database is touched.
 
-    Workers inherit the plans. Raises ``RecordingFailed``; of a database that cannot be opened its
-    own migration will tell.
+    Workers inherit the plans, and the fingerprint of the code. Raises ``RecordingFailed``; of a
+    database that cannot be opened its own migration will tell.
     """
+    schema.fingerprint()
     for key in registry.keys_by_schema(keys).values():
         outcome = next(fleet.for_each(migrator.plan_for, [key], workers=1))
         if isinstance(outcome.error, RecordingFailed):
@@ -159,7 +162,7 @@ def _migrate(
     if not keys:
         return
     ledger = None if migrator.on_copies else Ledger()
-    outcomes = fleet.for_each(migrator, keys, workers=workers)
+    outcomes = run(Work(migrator, is_repeatable=True), keys, choose(workers))
     try:
         for outcome in outcomes:
             if ledger is not None:

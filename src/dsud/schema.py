@@ -149,7 +149,7 @@ def migrate(alias: str, *target: str, **options: object) -> str:
     ``target`` and ``options`` are those of the command. Raises what the migrations raise.
     """
     output = io.StringIO()
-    if not (options.get("plan") or options.get("check_unapplied")):
+    if not (options.get("plan") or options.get("prune")):
         add_missing_tables(alias)
     call_command("migrate", *target, database=alias, interactive=False, stdout=output, **options)
     return output.getvalue()
@@ -202,22 +202,43 @@ def empty(key: str) -> None:
 
 
 class UnknownMigration(DSUDError):
-    """Raised when an operator names an app or a migration that there is not."""
+    """Raised when an operator names an app or a migration that user databases have not."""
 
 
-def check_target(*target: str) -> None:
-    """Raise ``UnknownMigration`` unless ``migrate`` could reach the target in some database."""
+def check_target(*target: str, run_syncdb: bool = False) -> None:
+    """Raise ``UnknownMigration`` unless ``migrate`` could reach the target in some user database."""
     if not target:
         return
-    loader = MigrationLoader(None)
     app_label, *names = target
-    if app_label not in apps.app_configs:
-        raise UnknownMigration(f"No installed app with label {app_label!r}.")
-    if not names or names == ["zero"]:
-        return
     try:
-        loader.get_migration_by_prefix(app_label, names[0])
-    except (AmbiguityError, KeyError) as error:
+        apps.get_app_config(app_label)
+    except LookupError as error:
+        raise UnknownMigration(str(error)) from error
+    if not has_user_models(app_label) and app_label not in _apps_of_copies():
         raise UnknownMigration(
-            f"{names[0]!r} names no migration of the app {app_label!r}, or more than one."
+            f"App {app_label!r} has no user models, so that user databases have none of its tables."
+            f" Those are migrated by `manage.py migrate {app_label}`."
+        )
+    loader = MigrationLoader(None)
+    if (app_label in loader.migrated_apps) is run_syncdb:
+        raise UnknownMigration(
+            f"Can't use run_syncdb with app {app_label!r} as it has migrations."
+            if run_syncdb
+            else f"App {app_label!r} does not have migrations."
+        )
+    if names and names != ["zero"]:
+        _check_name(loader, app_label, names[0])
+
+
+def _check_name(loader: MigrationLoader, app_label: str, name: str) -> None:
+    try:
+        loader.get_migration_by_prefix(app_label, name)
+    except AmbiguityError as error:
+        raise UnknownMigration(
+            f"More than one migration matches {name!r} in app {app_label!r}."
+            " Please be more specific."
+        ) from error
+    except KeyError as error:
+        raise UnknownMigration(
+            f"Cannot find a migration matching {name!r} from app {app_label!r}."
         ) from error

@@ -44,6 +44,8 @@ class Work(Generic[R]):
 
     function: Callable[[str], R]
     read_only: bool = False
+    #: Whether it changes nothing to do it twice, as when a worker was killed before it told.
+    is_repeatable: bool = False
 
     def outcomes(self, key: str) -> Iterator[Outcome[R]]:
         """Yield what comes of one database; some kinds of work tell it in parts."""

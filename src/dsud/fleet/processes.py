@@ -73,12 +73,19 @@ class Crew(Generic[R]):
                     self._listen(timeout=None)
                 else:
                     break
-            # After a stop those that were in hand are told of, and the others are not there.
-            for turn in sorted(self._told):
-                while turn in self._told:
-                    yield self._next_told(turn)
+            yield from self._told_after_stop()
+        except KeyboardInterrupt:
+            if self._stop:  # Which is the second one, of somebody who will not wait.
+                self._kill_all()
+            raise
         finally:
             self._dismiss_all()
+
+    def _told_after_stop(self) -> Iterator[Outcome[R]]:
+        """Yield what came of those that were in hand; the others are not there."""
+        for turn in sorted(self._told):
+            while turn in self._told:
+                yield self._next_told(turn)
 
     def _next_told(self, turn: int) -> Outcome[R]:
         told = self._told[turn].popleft()
@@ -197,8 +204,12 @@ class Crew(Generic[R]):
                 for pipe in wait(list(self._members)):
                     self._hear_out(self._members[cast("Connection", pipe)])
         finally:
-            for member in self._members.values():
-                member.kill()
+            self._kill_all()
+
+    def _kill_all(self) -> None:
+        while self._members:
+            _, member = self._members.popitem()
+            member.kill()
 
     def _hear_out(self, member: Member) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import signal
 import time
@@ -33,7 +34,8 @@ class Told(NamedTuple):
 #: The position of a worker that has nothing in hand.
 NOTHING = -1
 
-#: Seconds for which outcomes of mere reading may be kept back, because each message costs its reader.
+#: Seconds for which outcomes of what can be repeated may be kept back, because each message costs its
+#: reader.
 KEPT_BACK = 0.02
 
 
@@ -54,7 +56,7 @@ class Board:
 
 
 class Mouth:
-    """Tells the parent what came of databases: at once, or a few at a time where nothing changes."""
+    """Tells the parent what came of databases: at once, or a few at a time where they can be repeated."""
 
     def __init__(self, pipe: Connection, *, keeps_back: bool) -> None:
         self._pipe = pipe
@@ -94,7 +96,9 @@ def serve(
     for other in inherited:
         other.close()
     abandon_inherited()
-    mouth = Mouth(pipe, keeps_back=work.read_only)
+    # What is inherited stays, and looking for garbage in it would copy it.
+    gc.freeze()
+    mouth = Mouth(pipe, keeps_back=work.read_only or work.is_repeatable)
     try:
         with outside():
             while (tasks := pipe.recv()) is not None:

@@ -193,6 +193,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.closed_in_transaction = True
             self.needs_rollback = True
 
+    @contextmanager
+    def working_on(self, raw: sqlite3.Connection, *, of: str) -> Iterator[None]:
+        """Work for a block on a raw connection of a user that is not leased to it."""
+        self.user_key, self.connection = of, raw
+        try:
+            yield
+        finally:
+            self.connection = None
+
     # What Django asks of a raw connection
 
     def _cursor(self, name: str | None = None) -> CursorWrapper:

@@ -41,6 +41,12 @@ _NO_CKPT_ON_CLOSE = 1006
 
 def set_up(raw: sqlite3.Connection, options: Mapping[str, object]) -> Authorizer:
     """Give a fresh connection to a file the pragmas and limits of a user database."""
+    configure(raw, options)
+    return restrict(raw)
+
+
+def configure(raw: sqlite3.Connection, options: Mapping[str, object]) -> None:
+    """Give a fresh connection to a file the pragmas of a user database."""
     leave_log_on_close(raw)
     raw.executescript(
         f"PRAGMA synchronous = {options['synchronous']};"
@@ -49,7 +55,6 @@ def set_up(raw: sqlite3.Connection, options: Mapping[str, object]) -> Authorizer
         "PRAGMA secure_delete = ON;"
         "PRAGMA mmap_size = 0;"
     )
-    return restrict(raw)
 
 
 def leave_log_on_close(raw: sqlite3.Connection) -> None:

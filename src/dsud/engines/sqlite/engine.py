@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Hashable, Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from django.core.checks import CheckMessage
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.backends.signals import connection_created
 
 from dsud.conf import EngineSettings
 from dsud.engines.abilities import ReadingCursor
@@ -27,12 +28,12 @@ from dsud.engines.sqlite import (
 )
 from dsud.engines.sqlite.paths import fan_and_name, uri_of
 from dsud.engines.sqlite.places import Places, path_at
-from dsud.engines.sqlite.reading import Looking
+from dsud.engines.sqlite.reading import Looking, borrowed
 from dsud.engines.sqlite.replaying import SQLiteReplayer
 from dsud.engines.sqlite.staged import StagedFile, StagedInMemory, StagedToFill
 from dsud.engines.sqlite.templates import Templates
 from dsud.engines.staged import Rows
-from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist
+from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist, UserDatabaseUnavailable
 from dsud.pool import pool
 from dsud.slots import Fileless
 
@@ -130,15 +131,25 @@ class Engine(Places):
         except (sqlite3.Error, OSError) as error:
             raise connection.unavailable(user_key, error) from error
 
-    def _try_to_open(
-        self, user_key: str, path: Path, wrapper: DatabaseWrapper, *, database: Hashable
-    ) -> connection.Handle:
+    def _open_owned(
+        self, user_key: str, path: str | Path, wrapper: DatabaseWrapper
+    ) -> sqlite3.Connection:
         params = wrapper.get_connection_params()
         params["database"] = uri_of(path, mode="rw")
-        raw = wrapper.get_new_connection(params)
+        raw: sqlite3.Connection = wrapper.get_new_connection(params)
         try:
             # The -wal and its index are opened by the first statement that reads.
             connection.refuse_unless_owned(raw, user_key)
+        except BaseException:
+            raw.close()
+            raise
+        return raw
+
+    def _try_to_open(
+        self, user_key: str, path: Path, wrapper: DatabaseWrapper, *, database: Hashable
+    ) -> connection.Handle:
+        raw = self._open_owned(user_key, path, wrapper)
+        try:
             authorizer = connection.set_up(raw, self.options)
             return connection.Handle(
                 raw,
@@ -165,6 +176,29 @@ class Engine(Places):
         path = f"{self._quoted_root}/{fan_and_name(user_key)}/1/{files.DATABASE}"
         return Looking(f"file:{path}?mode=ro", user_key, (self.root, user_key), self.options)
 
+    @contextmanager
+    def _opened_quickly(self, user_key: str, wrapper: BaseDatabaseWrapper) -> Iterator[bool]:
+        """Have a connection work on the user's file without a watch over what it does.
+
+        Not where a site adds to each connection what statements may need. What is wrong with a file
+        is said by whoever opens it the usual way.
+        """
+        quick, path = cast("DatabaseWrapper", wrapper), self._usual_name(user_key)
+        is_usual = user_key not in self.staged and files.is_there(path)
+        with ExitStack() as held:
+            if is_usual and not connection_created.has_listeners(type(quick)):
+                with suppress(sqlite3.Error, OSError, UserDatabaseUnavailable):
+                    raw = held.enter_context(
+                        borrowed(
+                            user_key,
+                            lambda: self._open_owned(user_key, path, quick),
+                            database=self.pool_key(user_key),
+                        )
+                    )
+                    connection.configure(raw, self.options)
+                    held.enter_context(quick.working_on(raw, of=user_key))
+            yield quick.connection is not None
+
     def files_directory(self, user_key: str) -> Path:
         """Return the directory of the user's own files, beside the database."""
         directory = path_at(self._provided_place(user_key)).parent / files.FILES
@@ -173,7 +207,7 @@ class Engine(Places):
 
     def replayer(self) -> SQLiteReplayer:
         """Return how recorded migrations are replayed."""
-        return SQLiteReplayer()
+        return SQLiteReplayer(self._opened_quickly)
 
     def stage_copy(self, user_key: str) -> StagedFile:
         """Copy the user's database aside."""

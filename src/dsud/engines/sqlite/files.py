@@ -124,7 +124,7 @@ def _write(descriptor: int, data: bytes | bytearray) -> None:
 
 def is_marked(location: Path) -> bool:
     """Tell whether user databases were ever put below this directory."""
-    return is_there(location / MARKER)
+    return is_there(f"{location}/{MARKER}")
 
 
 def mark(location: Path) -> None:

@@ -56,7 +56,7 @@ def key_of(name: str) -> str | None:
 @functools.lru_cache(maxsize=256)
 def user_directory(location: Path, user_key: str) -> Path:
     """Return the user's directory: one of 256 by the hash of the key, then the key."""
-    return location / fan_and_name(user_key)
+    return Path(f"{location}/{fan_and_name(user_key)}")
 
 
 @functools.lru_cache(maxsize=1024)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Self, cast
 
@@ -86,9 +87,7 @@ class Looking:
                 self._lease = pool.lease(database, self._reader, self._open)
                 look = self._lease.handle
         except PoolError as error:
-            raise UserDatabaseUnavailable(
-                user_key, f"The database of user {user_key!r} cannot be opened. {error}"
-            ) from error
+            raise unavailable_now(user_key, error) from error
         self._raw = look.raw
         return self
 
@@ -130,3 +129,29 @@ class Looking:
         except BaseException:
             raw.close()
             raise
+
+
+@contextmanager
+def borrowed(
+    user_key: str, open_raw: Callable[[], sqlite3.Connection], *, database: Hashable
+) -> Iterator[sqlite3.Connection]:
+    """Yield a connection that is closed afterwards; the pool counts it by ``database``.
+
+    Raises ``UserDatabaseUnavailable``, and whatever ``open_raw`` raises.
+    """
+    reader = Reader()  # Kept, because a lease whose borrower is gone is taken back.
+    try:
+        lease = pool.lease(database, reader, lambda: Look(open_raw(), database))
+    except PoolError as error:
+        raise unavailable_now(user_key, error) from error
+    try:
+        yield lease.handle.raw
+    finally:
+        pool.give_back(lease, force=Force.EVERYTHING)
+
+
+def unavailable_now(user_key: str, error: PoolError) -> UserDatabaseUnavailable:
+    """Return the typed error for a pool that has no room."""
+    return UserDatabaseUnavailable(
+        user_key, f"The database of user {user_key!r} cannot be opened. {error}"
+    )

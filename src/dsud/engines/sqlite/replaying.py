@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import TypeAlias, cast
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
@@ -16,6 +16,16 @@ from dsud.engines.hooks import writing_copies
 from dsud.engines.replaying import DatabaseState, Parameters, Replayer, Run
 from dsud.engines.sqlite import image
 
+#: Has a connection work on a user's file, for a block that is told whether it does.
+Opener: TypeAlias = Callable[[str, BaseDatabaseWrapper], AbstractContextManager[bool]]
+
+#: By primary result code (https://www.sqlite.org/rescode.html).
+REMEDIES = {
+    sqlite3.SQLITE_BUSY: "Somebody else writes to it for longer than the timeout; wait for that to end.",
+    sqlite3.SQLITE_READONLY: "Give this process the right to write the file and its directory.",
+    sqlite3.SQLITE_FULL: "Make room on the disk.",
+}
+
 #: As Django's ``MigrationRecorder`` makes it, since it exists.
 FIND_LEDGER = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'django_migrations'"
 # As text, because Python's module would read a time that is none as NULL.
@@ -24,11 +34,12 @@ WRITE_LEDGER = "INSERT INTO django_migrations (id, app, name, applied) VALUES (?
 READ_APPLIED = "SELECT app, name FROM django_migrations"
 
 # Sorted, because a table that was built anew comes last; compared as text, which is twice as fast as
-# hashing it. What SQLite makes itself follows from the rest, and statistics are no schema.
+# hashing it. What SQLite makes itself follows from the rest, and statistics are no schema. The SQL of
+# an object names it and its table.
 _SCHEMA = r"""
-SELECT group_concat(definition, char(10)) FROM (
-    SELECT type || ' ' || name || ' ' || tbl_name || ' ' || sql AS definition FROM sqlite_master
-    WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY type, name
+SELECT group_concat(sql, char(10)) FROM (
+    SELECT sql FROM sqlite_master
+    WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY sql
 )
 """
 
@@ -55,6 +66,12 @@ _OF_THE_SCHEMA = re.compile(
 )
 
 
+# What neither writes keys nor drops or makes what keys point to.
+_BESIDE_KEYS = re.compile(
+    r"CREATE\s+(?:UNIQUE\s+)?INDEX\b|ALTER\s+TABLE\s+\S+\s+ADD\s+COLUMN\b(?!.*\bREFERENCES\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+
 #: The conversion is a method of Django's cursor (since 1.4) that asks nothing of it.
 _NO_CURSOR = cast("SQLiteCursorWrapper", None)
 
@@ -77,12 +94,29 @@ def beginning(sql: str) -> str:
 
 
 def _raw(connection: BaseDatabaseWrapper) -> sqlite3.Connection:
-    connection.ensure_connection()
+    if connection.connection is None:
+        connection.ensure_connection()
     return cast("sqlite3.Connection", connection.connection)
 
 
 class SQLiteReplayer(Replayer):
     """How recorded migrations are replayed on SQLite files."""
+
+    def __init__(self, open_quickly: Opener | None = None) -> None:
+        self._open_quickly = open_quickly
+
+    def opened(
+        self, user_key: str, connection: BaseDatabaseWrapper
+    ) -> AbstractContextManager[bool]:
+        """Open the user's file with as little around it as statements need."""
+        if self._open_quickly is None:
+            return super().opened(user_key, connection)
+        return self._open_quickly(user_key, connection)
+
+    def remedy(self, error: BaseException) -> str:
+        """Tell by SQLite's code what is in the way."""
+        code = getattr(error.__cause__, "sqlite_errorcode", 0)
+        return REMEDIES.get(code & 0xFF, "")
 
     def blank(self) -> dict[str, object]:
         """Return the settings of a database in memory."""
@@ -102,10 +136,15 @@ class SQLiteReplayer(Replayer):
         raw = _raw(connection)
         with connection.wrap_database_errors:
             (schema,) = raw.execute(_SCHEMA).fetchone()
-            applied: list[tuple[str, str]] = []
-            if _has_ledger(raw):
-                applied = raw.execute(READ_APPLIED).fetchall()
-        return DatabaseState(schema=schema or "", applied=frozenset(applied))
+            applied = frozenset(_applied(raw))
+        return DatabaseState(schema=schema or "", applied=applied)
+
+    def version(self, connection: BaseDatabaseWrapper) -> object:
+        """Return what SQLite counts: the commits of others, and changed rows of our own."""
+        raw = _raw(connection)
+        with connection.wrap_database_errors:
+            (of_others,) = raw.execute("PRAGMA data_version").fetchone()
+        return of_others, raw.total_changes
 
     @contextmanager
     def transaction(
@@ -129,12 +168,10 @@ class SQLiteReplayer(Replayer):
         if is_trusted:
             # SQLite would ask it about each column of each statement that it prepares.
             raw.set_authorizer(None)
-        mode, connection.transaction_mode = connection.transaction_mode, "IMMEDIATE"  # type: ignore[attr-defined]
         try:
-            with atomic(using=connection.alias, durable=True), writing_copies():
+            with _of_statements(connection) if is_trusted else _of_code(connection):
                 yield
         finally:
-            connection.transaction_mode = mode  # type: ignore[attr-defined]
             if connection.connection is raw:  # It is gone when its file is.
                 raw.execute("PRAGMA foreign_keys = ON")
 
@@ -152,8 +189,13 @@ class SQLiteReplayer(Replayer):
         execute, wrapped = _raw(connection).execute, connection.wrap_database_errors
 
         def run(sql: str, params: Parameters) -> None:
-            with wrapped:
+            try:
                 execute(sql, params).fetchall()
+            except (
+                sqlite3.Error
+            ):  # Only now, because a block around each would take as long as some.
+                with wrapped:
+                    raise
 
         return run
 
@@ -166,6 +208,10 @@ class SQLiteReplayer(Replayer):
         start = beginning(sql)
         return _TRANSIENT.match(start) is None and _OF_THE_SCHEMA.match(start) is None
 
+    def leaves_keys_alone(self, sql: str) -> bool:
+        """Tell whether a statement makes an index, or a column that is no key."""
+        return _BESIDE_KEYS.match(beginning(sql)) is not None
+
     def stamp(self, connection: BaseDatabaseWrapper, fingerprint: str) -> None:
         """Set ``user_version``, which is part of the transaction."""
         image.stamp(_raw(connection), fingerprint)
@@ -173,6 +219,41 @@ class SQLiteReplayer(Replayer):
     def has_stamp(self, connection: BaseDatabaseWrapper, fingerprint: str) -> bool:
         """Ask for ``user_version``."""
         return image.has_stamp(_raw(connection), fingerprint)
+
+
+@contextmanager
+def _of_code(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Open a transaction that Django knows of, because its code may run inside."""
+    mode, connection.transaction_mode = connection.transaction_mode, "IMMEDIATE"  # type: ignore[attr-defined]
+    try:
+        with atomic(using=connection.alias, durable=True), writing_copies():
+            yield
+    finally:
+        connection.transaction_mode = mode  # type: ignore[attr-defined]
+
+
+@contextmanager
+def _of_statements(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """Open a transaction that only SQLite knows of, which costs a third."""
+    raw = _raw(connection)
+    with connection.wrap_database_errors:
+        raw.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            raw.execute("COMMIT")
+        except BaseException:
+            if raw.in_transaction:
+                raw.execute("ROLLBACK")
+            raise
+
+
+def _applied(raw: sqlite3.Connection) -> list[tuple[str, str]]:
+    try:
+        return raw.execute(READ_APPLIED).fetchall()
+    except sqlite3.OperationalError:
+        if _has_ledger(raw):
+            raise
+        return []
 
 
 def _has_ledger(raw: sqlite3.Connection) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
 
@@ -11,29 +11,26 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime, parse_duration
 
-from dsud import fleet, key_ranges, mirrors, provisioning, rollout, schema
+from dsud import fleet, provisioning, rollout, schema
 from dsud import models as registry
 from dsud.connections import alias_of
 from dsud.engines import engine
-from dsud.exceptions import UserDatabaseError
+from dsud.foresight import Foresight
 from dsud.management.fleet_command import SOME_FAILED, USAGE, Done, FleetCommand
+from dsud.management.foretelling import Foretelling
 from dsud.management.telling import Telling
 from dsud.migrating import Migrator
 from dsud.opening import as_they_are
 
-#: Options of Django's ``migrate`` that are passed on as they are.
-PASSED_ON = {
+#: Options of Django's ``migrate``, and what they do here.
+OPTIONS = {
     "fake": "Mark migrations as run without running them.",
     "fake_initial": "Detect tables that exist already and fake their initial migrations.",
-    "plan": "Show what would be done, and do nothing.",
+    "plan": "Show what would be done to databases in each state, and do nothing.",
     "check_unapplied": "Exit with 1 if migrations are left to apply, and do nothing.",
-    "run_syncdb": "Create the tables of apps without migrations.",
+    "run_syncdb": "Create the tables of apps without migrations, as is always done here.",
     "prune": "Delete nonexistent migrations from the django_migrations table.",
 }
-
-
-class Behind(UserDatabaseError):
-    """Raised by ``--check`` for a database with migrations left to apply."""
 
 
 def share(text: str) -> rollout.Share:
@@ -69,7 +66,7 @@ class Command(FleetCommand):
         parser.add_argument(
             "migration_name", nargs="?", help="State to reach; 'zero' unapplies all migrations."
         )
-        for dest, text in PASSED_ON.items():
+        for dest, text in OPTIONS.items():
             flag = "--check" if dest == "check_unapplied" else f"--{dest.replace('_', '-')}"
             parser.add_argument(flag, action="store_true", dest=dest, help=text)
         parser.add_argument(
@@ -136,28 +133,39 @@ class Command(FleetCommand):
         """Migrate them and report."""
         target = [str(options[name]) for name in ("app_label", "migration_name") if options[name]]
         try:
-            schema.check_target(*target)
+            schema.check_target(*target, run_syncdb=bool(target and options["run_syncdb"]))
         except schema.UnknownMigration as error:
             raise CommandError(str(error), returncode=USAGE) from error
         if options["undo"]:
             self._undo(str(options["undo"]), options)
-        elif any(options[name] for name in PASSED_ON):
-            self._pass_on(target, options)
+        elif options["plan"] or options["check_unapplied"]:
+            self._foresee(target, options)
+        elif options["prune"]:
+            self._prune(target, options)
         else:
             if not target:
                 rehearse()
             self._roll_out(target, options)
 
-    # What Django's own command does for each
+    # What changes nothing, and what forgets
 
-    def _pass_on(self, target: list[str], options: dict[str, object]) -> None:
-        only_looks = bool(options["plan"] or options["check_unapplied"])
-        passed_on = {name: options[name] for name in (*PASSED_ON, "verbosity")}
-        migrate = migrated_by(target, passed_on, only_looks=only_looks)
+    def _foresee(self, target: list[str], options: dict[str, object]) -> None:
+        keys, current = self._whom(target, options)
+        foresight = Foresight(
+            *target, verify=bool(options["verify"]), workers=self.workers(options, keys)
+        )
+        found = foresight.of(keys)
+        Foretelling(self, options, total=len(keys) + current).tell(found, foresight.failures)
+
+    def _prune(self, target: list[str], options: dict[str, object]) -> None:
         keys = self.selected(options)
-        outcomes = fleet.for_each(migrate, keys, workers=self.workers(options, keys))
-        verb = "looked at" if only_looks else "migrated"
-        self.report(outcomes, options, Done(verb, len(keys), "migrate_user_dbs", target))
+        if not target:
+            message = "Migrations can be pruned only when an app is specified."
+            raise CommandError(message, returncode=USAGE)
+        prune = pruned_by(target, verbosity=int(str(options["verbosity"])))
+        outcomes = fleet.for_each(prune, keys, workers=self.workers(options, keys))
+        arguments = [*target, "--prune"]
+        self.report(outcomes, options, Done("pruned", len(keys), "migrate_user_dbs", arguments))
 
     # Rollouts
 
@@ -170,6 +178,7 @@ class Command(FleetCommand):
             run=run,
             snapshots=str(options["snapshots"]),  # type: ignore[arg-type]
             on_copies=on_copies,
+            faked="all" if options["fake"] else "initial" if options["fake_initial"] else "nothing",
         )
         limits = rollout.Limits(options["canary"], options["max_failures"])  # type: ignore[arg-type]
         workers = self.workers(options, keys)
@@ -231,30 +240,12 @@ def undone_by(run: str) -> Callable[[str], str]:
     return undo
 
 
-def migrated_by(
-    target: Sequence[str], options: Mapping[str, object], *, only_looks: bool
-) -> Callable[[str], str]:
-    """Return what migrates one user's database by Django's command, and records what came of it."""
+def pruned_by(target: Sequence[str], *, verbosity: int) -> Callable[[str], str]:
+    """Return what has one user's database forget migrations that are no longer there."""
 
-    def migrate(key: str) -> str:
-        try:
-            provisioning.refuse_missing(key)
-            with as_they_are(), engine().lock(key):
-                output = schema.migrate(alias_of(key), *target, **options)
-                if not only_looks:
-                    key_ranges.seed(key)
-                current = schema.is_current(alias_of(key))
-                if current and not only_looks:
-                    mirrors.renew(key)
-        except SystemExit as left:  # What `migrate --check` does when something is left to apply.
-            message = f"The database of user {key!r} has migrations left to apply."
-            raise Behind(key, message) from left
-        except Exception as error:
-            if not only_looks:
-                registry.record_failure(key, error)
-            raise
-        if not only_looks:
-            provisioning.register(key, current=current)
-        return output if only_looks or target else ""
+    def prune(key: str) -> str:
+        provisioning.refuse_missing(key)
+        with as_they_are(), engine().lock(key):
+            return schema.migrate(alias_of(key), target[0], prune=True, verbosity=verbosity)
 
-    return migrate
+    return prune
