@@ -221,7 +221,8 @@ def main() -> None:
     if step == "prepare":
         prepare(int(numbers[0]))
     else:
-        work = {"measure": measure, "crowd": crowd}[step]
+        works: dict[str, Callable[..., object]] = {"measure": measure, "crowd": crowd}
+        work = works[step]
         sys.stdout.write(json.dumps(work(*map(int, numbers))))
 
 

@@ -16,7 +16,7 @@ from django.db.migrations.executor import MigrationExecutor
 from dsud import key_ranges, migration_signals, mirrors, provisioning, replay, schema
 from dsud.connections import alias_of, apart, release
 from dsud.engines import engine
-from dsud.engines.base import Rows
+from dsud.engines.staged import Rows
 from dsud.exceptions import UserDatabaseError
 from dsud.leases import Force
 from dsud.opening import as_they_are

@@ -214,7 +214,7 @@ def check_target(*target: str, run_syncdb: bool = False) -> None:
         apps.get_app_config(app_label)
     except LookupError as error:
         raise UnknownMigration(str(error)) from error
-    if not has_user_models(app_label) and app_label not in _apps_of_copies():
+    if not has_user_models(app_label) and not is_mirrored_app(app_label):
         raise UnknownMigration(
             f"App {app_label!r} has no user models, so that user databases have none of its tables."
             f" Those are migrated by `manage.py migrate {app_label}`."
