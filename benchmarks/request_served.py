@@ -206,7 +206,6 @@ def _against(name: str, turns: dict[str, list[Turn]], *, several: bool) -> Itera
             "    throughput against plain with CONN_MAX_AGE=0",
             ratio(ours, turns[UNKEPT], per_second),
             "x",
-            at_least=1.5,
         )
     if POSTGRESQL in turns:
         yield Figure(

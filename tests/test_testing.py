@@ -864,7 +864,8 @@ def test_assert_isolated__finds_out() -> None:
 
             with (
                 mock.patch("dsud.router._database_for", to_one),
-                mock.patch("dsud.guards.refuse_unless_active"),
+                mock.patch("dsud.guards.refuse_cursor"),
+                mock.patch("dsud.results.refuse_unless_active"),
                 mock.patch("dsud.guards._refuse_query"),
                 mock.patch.object(BaseEngine, "before_cursor_use", None),
                 self.assertRaisesMessage(AssertionError, "Another user finds the rows"),

@@ -56,8 +56,8 @@ class Places(BaseEngine):
 
     def _live(self, user_key: str) -> Path | None:
         try:
-            if files.is_there(usual := self._usual_name(user_key)):
-                return Path(usual)
+            if files.is_there(usual := Path(self._usual_name(user_key))):
+                return usual
             return files.live_database(user_directory(self.location, user_key))
         except OSError as error:
             raise UserDatabaseUnavailable(
