@@ -17,6 +17,9 @@ ACTIVE = (64, 512, 4096)
 #: As many as a peer makes databases for within a minute.
 ACTIVE_OF_PEERS = 64
 
+#: As many as are asked of one database for everybody, which holds no more for more users.
+ACTIVE_TOGETHER = 512
+
 NOTES = 30
 
 #: More tables of each user's, so that there are 25: what is open remembers what it has.
@@ -43,7 +46,7 @@ def run(*, quick: bool = False) -> Report:
             field.gather(entrants, environment={"BENCH_TABLES": TABLES}, quick=quick)
         )
         for site in sites:
-            users = ACTIVE_OF_PEERS if site.entrant.peer else active[-1]
+            users = min(_most(site), active[-1])
             with site.starts("benchmarks.holding") as process:
                 process.ask("prepare", users=users + 8, notes=NOTES)
         ours, *others = sites
@@ -65,6 +68,13 @@ def run(*, quick: bool = False) -> Report:
         },
         absent=absent,
     )
+
+
+def _most(site: field.Site) -> int:
+    """Return how many users there are on a site."""
+    if site.name == field.OURS.name:
+        return ACTIVE[-1]
+    return ACTIVE_OF_PEERS if site.entrant.peer else ACTIVE_TOGETHER
 
 
 def _served(site: field.Site, users: int, files: int) -> dict[str, int]:
@@ -116,6 +126,6 @@ def _panel(
 ) -> Panel:
     bars = {field.OURS.name: held["grown"] / 1e6, BARE: floor["grown"] / 1e6}
     for site in others:
-        if not site.entrant.peer or users <= ACTIVE_OF_PEERS:
+        if users <= _most(site):
             bars[site.name] = _served(site, users, held["files"])["grown"] / 1e6
     return Panel(f"Memory that {users:,} active users take", "MB", bars)
