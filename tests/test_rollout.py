@@ -712,17 +712,26 @@ def unusable(user: User) -> UserDatabaseUnavailable:
 
 def limit_pages(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """Imitate a full disk for one user."""
-    engine = engines.engine()
-    open_ = engine._open_owned
 
-    def open_limited(key: str, *args: object) -> sqlite3.Connection:
-        raw = open_(key, *args)
+    def limit(raw: sqlite3.Connection) -> None:
+        (pages,) = raw.execute("PRAGMA page_count").fetchone()
+        raw.execute(f"PRAGMA max_page_count = {pages}")
+
+    when_opened(user, monkeypatch, limit)
+
+
+def when_opened(
+    user: User, monkeypatch: pytest.MonkeyPatch, do: Callable[[sqlite3.Connection], object]
+) -> None:
+    """Do something to each raw connection to a user's file, in whichever way it is opened."""
+
+    def refuse_unless_owned(raw: sqlite3.Connection, key: str) -> None:
+        look(raw, key)
         if key == str(user.pk):
-            (pages,) = raw.execute("PRAGMA page_count").fetchone()
-            raw.execute(f"PRAGMA max_page_count = {pages}")
-        return raw
+            do(raw)
 
-    monkeypatch.setattr(engine, "_open_owned", open_limited)
+    look = engines.sqlite.connection.refuse_unless_owned
+    monkeypatch.setattr(engines.sqlite.connection, "refuse_unless_owned", refuse_unless_owned)
 
 
 def test_fault__read_only_file(
@@ -731,12 +740,8 @@ def test_fault__read_only_file(
     alice, bob = sign_up("alice", "bob")
     deploy("0002_add", ADD)
     close()
-    # As root writes everywhere, the file is opened as one that cannot be written.
-    monkeypatch.setattr(
-        engines.sqlite.engine,
-        "uri_of",
-        lambda path, mode: original(path, mode="ro" if Path(path) == file_of(alice) else mode),
-    )
+    # As root writes everywhere, SQLite is told not to.
+    when_opened(alice, monkeypatch, lambda raw: raw.execute("PRAGMA query_only = ON"))
     message, code = refused()
     assert code == 1
     assert message.splitlines()[1:] == [
@@ -746,9 +751,6 @@ def test_fault__read_only_file(
         )
     ]
     assert is_current(bob)
-
-
-original = engines.sqlite.engine.uri_of
 
 
 def test_fault__two_deploys_at_once_do_the_work_once(
