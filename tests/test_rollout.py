@@ -523,6 +523,46 @@ def test_quick_way__has_the_functions_of_django(
         assert len(name) == 32
 
 
+def test_quick_way__has_the_functions_that_a_schema_calls(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = sign_up("alice", "bob")
+    for user in users:
+        script(
+            user,
+            """
+            INSERT INTO evolution_shelf (name) VALUES ('b12');
+            CREATE TRIGGER hashed AFTER UPDATE ON evolution_shelf WHEN length(new.name) < 32
+            BEGIN UPDATE evolution_shelf SET name = MD5(new.name); END;
+            """,
+        )
+    deploy("0002_sql", "migrations.RunSQL(\"UPDATE evolution_shelf SET name = 'c'\", '')")
+    assert len(connected(deploy, monkeypatch)) == 1
+    for user in users:
+        close()
+        with closing(sqlite3.connect(file_of(user))) as raw:
+            (name,) = raw.execute("SELECT name FROM evolution_shelf").fetchone()
+        assert len(name) == 32
+
+
+def test_quick_way__writes_nothing_where_nothing_is_to_do(deploy: Callable[..., None]) -> None:
+    users = sign_up("alice", "bob")
+    deploy("0002_add", ADD)
+    run()
+    close()
+
+    def written() -> list[bytes]:
+        paths = [file_of(user) for user in users]
+        return [path.read_bytes() + path.with_name("db.sqlite3-wal").read_bytes() for path in paths]
+
+    before = written()
+    UserDatabase.objects.update(schema="")  # As a run leaves it that is killed before it tells.
+    run()
+    close()
+    assert written() == before
+    assert all(map(is_current, users))
+
+
 def test_quick_way__not_where_a_site_adds_to_connections(
     deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
