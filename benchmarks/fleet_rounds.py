@@ -169,9 +169,10 @@ def migrate_each(keys: Sequence[str]) -> None:
 
     from dsud import use_user
     from dsud.connections import alias_of
+    from dsud.opening import as_they_are
 
     for key in keys:
-        with use_user(key):
+        with use_user(key), as_they_are():
             call_command("migrate", database=alias_of(key), interactive=False, verbosity=0)
 
 
