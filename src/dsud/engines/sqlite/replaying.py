@@ -14,7 +14,7 @@ from django.db.transaction import TransactionManagementError, atomic
 
 from dsud.engines.hooks import writing_copies
 from dsud.engines.replaying import DatabaseState, Parameters, Replayer, Run
-from dsud.engines.sqlite import functions, image
+from dsud.engines.sqlite import image, lending
 
 #: Has a connection work on a user's file, for a block that is told whether it does.
 Opener: TypeAlias = Callable[[str, BaseDatabaseWrapper], AbstractContextManager[bool]]
@@ -180,7 +180,7 @@ class SQLiteReplayer(Replayer):
 
     def lend_functions(self, connection: BaseDatabaseWrapper, *, text: str) -> None:
         """Register Django's functions where one is named."""
-        functions.lend(_raw(connection), text=text)
+        lending.lend(_raw(connection), text=text)
 
     def check_constraints(self, connection: BaseDatabaseWrapper) -> None:
         """Have SQLite look first, and Django only where there is something to tell."""

@@ -8,7 +8,7 @@ import sqlite3
 from contextlib import closing
 
 # Private to Django, and the same since 4.2: if it moves, this module cannot be imported.
-from django.db.backends.sqlite3._functions import register
+from django.db.backends.sqlite3._functions import register  # type: ignore[import-untyped]
 
 _OF_CODE = "SELECT DISTINCT lower(name) FROM pragma_function_list WHERE NOT builtin"
 

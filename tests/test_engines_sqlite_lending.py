@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.db.backends.sqlite3 import _functions
 
-from dsud.engines.sqlite import functions
+from dsud.engines.sqlite import lending
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def knows_md5(raw: sqlite3.Connection) -> bool:
     ],
 )
 def test_lend__where_one_is_named(raw: sqlite3.Connection, text: str) -> None:
-    functions.lend(raw, text=text)
+    lending.lend(raw, text=text)
     assert knows_md5(raw)
 
 
@@ -44,7 +44,7 @@ def test_lend__where_one_is_named(raw: sqlite3.Connection, text: str) -> None:
     "text", ['ALTER TABLE "t" ADD COLUMN "a" text NULL', "SELECT length(a), md5ish FROM t", ""]
 )
 def test_lend__not_where_none_is(raw: sqlite3.Connection, text: str) -> None:
-    functions.lend(raw, text=text)
+    lending.lend(raw, text=text)
     assert not knows_md5(raw)
 
 
@@ -62,7 +62,7 @@ def test_names__are_all_that_django_registers(monkeypatch: pytest.MonkeyPatch) -
 
     with closing(sqlite3.connect(":memory:", factory=Heard)) as heard:
         _functions.register(heard)
-        assert functions._names() == heard.names
+        assert lending._names() == heard.names
     assert "sign" in heard.names
 
 
@@ -74,5 +74,5 @@ def test_lend__as_a_connection_of_django_has_them(raw: sqlite3.Connection) -> No
     with connection.cursor() as cursor:
         cursor.execute(listed)
         of_django = set(cursor.fetchall())
-    functions.lend(raw, text="MD5(a)")
+    lending.lend(raw, text="MD5(a)")
     assert set(raw.execute(listed).fetchall()) == of_django
