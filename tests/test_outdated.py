@@ -776,9 +776,9 @@ def test_migrate__plans_are_recorded_once_for_all_threads(
     recorded, stepped = [], []
     record, migrate = recording.record, migrating.Migrator._migrate
 
-    def noticing(*arguments):
+    def noticing(*arguments, **rest):
         recorded.append(threading.get_ident())
-        return record(*arguments)
+        return record(*arguments, **rest)
 
     monkeypatch.setattr("dsud.replay.record", noticing)
     monkeypatch.setattr(

@@ -523,6 +523,46 @@ def test_quick_way__has_the_functions_of_django(
         assert len(name) == 32
 
 
+def test_quick_way__has_the_functions_that_a_schema_calls(
+    deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = sign_up("alice", "bob")
+    for user in users:
+        script(
+            user,
+            """
+            INSERT INTO evolution_shelf (name) VALUES ('b12');
+            CREATE TRIGGER hashed AFTER UPDATE ON evolution_shelf WHEN length(new.name) < 32
+            BEGIN UPDATE evolution_shelf SET name = MD5(new.name); END;
+            """,
+        )
+    deploy("0002_sql", "migrations.RunSQL(\"UPDATE evolution_shelf SET name = 'c'\", '')")
+    assert len(connected(deploy, monkeypatch)) == 1
+    for user in users:
+        close()
+        with closing(sqlite3.connect(file_of(user))) as raw:
+            (name,) = raw.execute("SELECT name FROM evolution_shelf").fetchone()
+        assert len(name) == 32
+
+
+def test_quick_way__writes_nothing_where_nothing_is_to_do(deploy: Callable[..., None]) -> None:
+    users = sign_up("alice", "bob")
+    deploy("0002_add", ADD)
+    run()
+    close()
+
+    def written() -> list[bytes]:
+        paths = [file_of(user) for user in users]
+        return [path.read_bytes() + path.with_name("db.sqlite3-wal").read_bytes() for path in paths]
+
+    before = written()
+    UserDatabase.objects.update(schema="")  # As a run leaves it that is killed before it tells.
+    run()
+    close()
+    assert written() == before
+    assert all(map(is_current, users))
+
+
 def test_quick_way__not_where_a_site_adds_to_connections(
     deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -712,17 +752,26 @@ def unusable(user: User) -> UserDatabaseUnavailable:
 
 def limit_pages(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
     """Imitate a full disk for one user."""
-    engine = engines.engine()
-    open_ = engine._open_owned
 
-    def open_limited(key: str, *args: object) -> sqlite3.Connection:
-        raw = open_(key, *args)
+    def limit(raw: sqlite3.Connection) -> None:
+        (pages,) = raw.execute("PRAGMA page_count").fetchone()
+        raw.execute(f"PRAGMA max_page_count = {pages}")
+
+    when_opened(user, monkeypatch, limit)
+
+
+def when_opened(
+    user: User, monkeypatch: pytest.MonkeyPatch, do: Callable[[sqlite3.Connection], object]
+) -> None:
+    """Do something to each raw connection to a user's file, in whichever way it is opened."""
+
+    def refuse_unless_owned(raw: sqlite3.Connection, key: str) -> None:
+        look(raw, key)
         if key == str(user.pk):
-            (pages,) = raw.execute("PRAGMA page_count").fetchone()
-            raw.execute(f"PRAGMA max_page_count = {pages}")
-        return raw
+            do(raw)
 
-    monkeypatch.setattr(engine, "_open_owned", open_limited)
+    look = engines.sqlite.connection.refuse_unless_owned
+    monkeypatch.setattr(engines.sqlite.connection, "refuse_unless_owned", refuse_unless_owned)
 
 
 def test_fault__read_only_file(
@@ -731,12 +780,8 @@ def test_fault__read_only_file(
     alice, bob = sign_up("alice", "bob")
     deploy("0002_add", ADD)
     close()
-    # As root writes everywhere, the file is opened as one that cannot be written.
-    monkeypatch.setattr(
-        engines.sqlite.engine,
-        "uri_of",
-        lambda path, mode: original(path, mode="ro" if Path(path) == file_of(alice) else mode),
-    )
+    # As root writes everywhere, SQLite is told not to.
+    when_opened(alice, monkeypatch, lambda raw: raw.execute("PRAGMA query_only = ON"))
     message, code = refused()
     assert code == 1
     assert message.splitlines()[1:] == [
@@ -746,9 +791,6 @@ def test_fault__read_only_file(
         )
     ]
     assert is_current(bob)
-
-
-original = engines.sqlite.engine.uri_of
 
 
 def test_fault__two_deploys_at_once_do_the_work_once(

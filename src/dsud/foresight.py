@@ -16,6 +16,7 @@ from dsud import fleet, schema
 from dsud import models as registry
 from dsud.connections import alias_of
 from dsud.migrating import targets_of
+from dsud.opening import as_they_are
 
 R = TypeVar("R")
 
@@ -82,9 +83,10 @@ class Foresight:
 
     def _foreseen_of(self, key: str) -> Foreseen:
         alias = alias_of(key)
-        executor = MigrationExecutor(connections[alias])
-        plan = executor.migration_plan(targets_of(*self._target)(executor))
-        text = schema.migrate(alias, *self._target, plan=True, no_color=True)
+        with as_they_are():
+            executor = MigrationExecutor(connections[alias])
+            plan = executor.migration_plan(targets_of(*self._target)(executor))
+            text = schema.migrate(alias, *self._target, plan=True, no_color=True)
         return Foreseen(tuple(str(migration) for migration, _ in plan), text)
 
     def _note(self, outcome: fleet.Outcome[R]) -> None:
@@ -93,5 +95,6 @@ class Foresight:
 
 def state_of(key: str) -> str:
     """Return what tells databases with the same migrations applied from others."""
-    applied = MigrationRecorder(connections[alias_of(key)]).applied_migrations()
+    with as_they_are():
+        applied = MigrationRecorder(connections[alias_of(key)]).applied_migrations()
     return hashlib.sha256(repr(sorted(applied)).encode()).hexdigest()

@@ -147,21 +147,24 @@ class Migrator:
             or self._is_followed()
         ):
             return None
-        connection = self._connection_apart(key)
-        with plans.replayer.opened(key, connection) as is_open:
+        connection, replayer = self._connection_apart(key), plans.replayer
+        with replayer.opened(key, connection) as is_open:
             if not is_open:
                 return None
-            seen = plans.replayer.version(connection)
-            plan = plans.known(connection)
-            if plan is None or not plan.is_plain or self._wants_snapshot(plan):
-                return None
-            stamp = schema.fingerprint()
-            replay.replay(plan, connection, plans.replayer, stamp=stamp, seen=seen)
-            are_copied = self._originals().are_copied(key, connection)
+            with replayer.transaction_apart(connection):
+                plan = replay.play_known(
+                    plans, connection, stamp=schema.fingerprint(), which=self._needs_no_snapshot
+                )
+                if plan is None:
+                    return None
+                are_copied = self._originals().are_copied(key, connection)
         key_ranges.seed(key)  # Because there may be new tables.
         if plan.is_complete and not are_copied:
             mirrors.renew(key)
         return Done(_steps(plan), plan.kind, plan.is_complete)
+
+    def _needs_no_snapshot(self, plan: Plan) -> bool:
+        return not self._wants_snapshot(plan)
 
     def _is_followed(self) -> bool:
         """Tell whether a site listens to migrations; asked once, because it listens from its start."""

@@ -262,7 +262,7 @@ class Plan:
     #: Whether all is applied afterwards that the code has, and every model has its table.
     is_complete: bool = False
 
-    @property
+    @cached_property
     def told(self) -> tuple[str, ...]:
         """What is done to each migration, in words."""
         return tuple(f"{part.done} {part.migration}" for part in self.parts if part.migration)
@@ -277,7 +277,14 @@ class Plan:
         """Tell whether code of the project runs in it, which may do what was not recorded."""
         return any(part.is_called for part in self.parts)
 
-    @property
+    @cached_property
+    def text(self) -> str:
+        """All that a database may call a function in: its schemas, and the statements."""
+        steps = (step for part in self.parts for step in (*part.steps, *part.ledger))
+        statements = (step.sql for step in steps if isinstance(step, (Statement, FreshStatement)))
+        return "\n".join((self.before.schema, self.after.schema, *statements))
+
+    @cached_property
     def is_plain(self) -> bool:
         """Tell whether it is statements and nothing else, all in one transaction."""
         return not self.separate and not self.is_called

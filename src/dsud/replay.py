@@ -122,6 +122,27 @@ def replay(
                 replayer.stamp(connection, stamp)
 
 
+def play_known(
+    plans: Plans, connection: BaseDatabaseWrapper, *, stamp: str, which: Callable[[Plan], bool]
+) -> Plan | None:
+    """Play the plan that is known for a database, in the transaction of ``transaction_apart``.
+
+    It is looked for there, so that nobody can come in between. Returns None, and changes nothing, if
+    none is known, or none of statements only, or it is not one of those ``which`` are wanted.
+    """
+    plan, replayer = plans.known(connection), plans.replayer
+    if plan is None or not plan.is_plain or not which(plan):
+        return None
+    if not plan.is_complete:
+        stamp = ""
+    if plan.parts:
+        replayer.lend_functions(connection, text=plan.text)
+        _play(plan, connection, replayer)
+    if plan.parts or not replayer.has_stamp(connection, stamp):
+        replayer.stamp(connection, stamp)
+    return plan
+
+
 def _play(plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer) -> None:
     stage = Stage(connection, replayer)
     for part in plan.parts:

@@ -164,10 +164,11 @@ def _migrate(
     ledger = None if migrator.on_copies else Ledger()
     outcomes = run(Work(migrator, is_repeatable=True), keys, choose(workers))
     try:
-        for outcome in outcomes:
-            if ledger is not None:
-                ledger.note(outcome)
-            yield outcome
+        with outcomes.hearing():
+            for outcome in outcomes:
+                if ledger is not None:
+                    ledger.note(outcome)
+                yield outcome
     finally:
         outcomes.close()
         if ledger is not None:

@@ -41,6 +41,7 @@ class Replayer(ABC):
     ) -> AbstractContextManager[bool]:
         """Have a connection work on a user's database, for recorded statements and nothing else.
 
+        It need not know functions before ``lend_functions``.
         Where there is no way that is quicker than Django's, the block gets False.
         """
         return nullcontext(enter_result=False)
@@ -74,6 +75,14 @@ class Replayer(ABC):
         the connection may then refuse nothing any more, and is not leased again. Raises
         ``TransactionManagementError`` inside another.
         """
+
+    def transaction_apart(self, connection: BaseDatabaseWrapper) -> AbstractContextManager[None]:
+        """Do the same for recorded statements on a connection that ``opened`` has given."""
+        return self.transaction(connection, is_trusted=True)
+
+    def lend_functions(self, connection: BaseDatabaseWrapper, *, text: str) -> None:
+        """Have a connection that ``opened`` has given know what functions a text may call."""
+        return  # Unless ``opened`` gives one that does not know them.
 
     @abstractmethod
     def check_constraints(self, connection: BaseDatabaseWrapper) -> None:

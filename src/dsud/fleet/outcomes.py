@@ -7,7 +7,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import Generic, Self, TypeVar
@@ -56,14 +56,14 @@ class Work(Generic[R]):
         result, error = None, None
         start = time.perf_counter()
         try:
-            with ExitStack() as inside:
-                inside.enter_context(use_user(key))
-                if self.read_only:
-                    inside.enter_context(ReadOnly(key))
+            with use_user(key), ReadOnly(key) if self.read_only else _AS_IT_IS:
                 result = self.function(key)
         except Exception as raised:  # noqa: BLE001, because it is this user's failure, and is reported
             error = raised
         return Outcome(key, result, error, time.perf_counter() - start)
+
+
+_AS_IT_IS = nullcontext()
 
 
 class ReadOnly:

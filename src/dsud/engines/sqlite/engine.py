@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -28,12 +28,12 @@ from dsud.engines.sqlite import (
 )
 from dsud.engines.sqlite.paths import fan_and_name, uri_of
 from dsud.engines.sqlite.places import Places, path_at
-from dsud.engines.sqlite.reading import Looking, borrowed
+from dsud.engines.sqlite.reading import Looking, opened_for_statements
 from dsud.engines.sqlite.replaying import SQLiteReplayer
 from dsud.engines.sqlite.staged import StagedFile, StagedInMemory, StagedToFill
 from dsud.engines.sqlite.templates import Templates
 from dsud.engines.staged import Rows
-from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist, UserDatabaseUnavailable
+from dsud.exceptions import InvalidEngine, UserDatabaseDoesNotExist
 from dsud.pool import pool
 from dsud.slots import Fileless
 
@@ -171,10 +171,10 @@ class Engine(Places):
         """Return a quick way to read a user's file, unless it is not in its place yet."""
         if user_key in self.staged:
             return None
-        # As text, because paths would take as long as the rest; and the first place, as of most.
-        # Whoever has another one is found by Django's connection, after this has failed.
-        path = f"{self._quoted_root}/{fan_and_name(user_key)}/1/{files.DATABASE}"
-        return Looking(f"file:{path}?mode=ro", user_key, (self.root, user_key), self.options)
+        # The first place, as of most. Whoever has another one is found by Django's connection, after
+        # this has failed.
+        uri = self._usual_uri(user_key, mode="ro")
+        return Looking(uri, user_key, (self.root, user_key), self.options)
 
     @contextmanager
     def _opened_quickly(self, user_key: str, wrapper: BaseDatabaseWrapper) -> Iterator[bool]:
@@ -183,21 +183,27 @@ class Engine(Places):
         Not where a site adds to each connection what statements may need. What is wrong with a file
         is said by whoever opens it the usual way.
         """
-        quick, path = cast("DatabaseWrapper", wrapper), self._usual_name(user_key)
-        is_usual = user_key not in self.staged and files.is_there(path)
-        with ExitStack() as held:
-            if is_usual and not connection_created.has_listeners(type(quick)):
-                with suppress(sqlite3.Error, OSError, UserDatabaseUnavailable):
-                    raw = held.enter_context(
-                        borrowed(
-                            user_key,
-                            lambda: self._open_owned(user_key, path, quick),
-                            database=self.pool_key(user_key),
-                        )
-                    )
-                    connection.configure(raw, self.options)
-                    held.enter_context(quick.working_on(raw, of=user_key))
-            yield quick.connection is not None
+        quick, look = cast("DatabaseWrapper", wrapper), None
+        if user_key not in self.staged and not connection_created.has_listeners(type(quick)):
+            look = opened_for_statements(
+                self._usual_uri(user_key, mode="rw"),
+                user_key,
+                database=(self.root, user_key),
+                options=self.options,
+            )
+        if look is None:
+            yield False
+            return
+        try:
+            with quick.working_on(look.raw, of=user_key):
+                yield True
+        finally:
+            pool.close(look)
+
+    def _usual_uri(self, user_key: str, *, mode: str) -> str:
+        """Return the URI of the first place of a user's file, as text because paths take longer."""
+        path = f"{self._quoted_root}/{fan_and_name(user_key)}/1/{files.DATABASE}"
+        return f"file:{path}?mode={mode}"
 
     def files_directory(self, user_key: str) -> Path:
         """Return the directory of the user's own files, beside the database."""

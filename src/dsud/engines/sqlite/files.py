@@ -61,7 +61,7 @@ def make_directory(path: Path) -> None:
         path.chmod(DIRECTORY_MODE)
 
 
-def open_private(path: Path, flags: int) -> int:
+def open_private(path: Path | str, flags: int) -> int:
     """Make or open a file that only its owner may read, whatever the umask, and return its descriptor."""
     descriptor = os.open(path, flags | os.O_CREAT, FILE_MODE)
     if stat.S_IMODE(os.fstat(descriptor).st_mode) != FILE_MODE:
@@ -280,8 +280,12 @@ def locked(location: Path, user_key: str) -> Iterator[None]:
 @contextmanager
 def locked_directory(directory: Path) -> Iterator[None]:
     """Hold a directory's lock; its file is never removed, because flock plus unlink lets two in."""
-    make_directory(directory)
-    descriptor = open_private(directory / LOCK, os.O_RDWR)
+    name = f"{directory}/{LOCK}"  # Not joined, which takes longer than to open it.
+    try:
+        descriptor = open_private(name, os.O_RDWR)
+    except FileNotFoundError:
+        make_directory(directory)
+        descriptor = open_private(name, os.O_RDWR)
     owner = os.getpid()
     try:
         _wait_for(descriptor)

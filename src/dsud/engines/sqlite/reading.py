@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import Self, cast
 
@@ -114,13 +113,7 @@ class Looking:
 
     def _open(self) -> Look:
         uri, user_key, database, options = self._where
-        raw = sqlite3.connect(
-            uri,
-            uri=True,
-            timeout=float(str(options["timeout"])),
-            isolation_level=None,
-            check_same_thread=False,
-        )
+        raw = _connected(uri, options)
         try:
             connection.refuse_unless_owned(raw, user_key)
             connection.leave_log_on_close(raw)
@@ -131,23 +124,38 @@ class Looking:
             raise
 
 
-@contextmanager
-def borrowed(
-    user_key: str, open_raw: Callable[[], sqlite3.Connection], *, database: Hashable
-) -> Iterator[sqlite3.Connection]:
-    """Yield a connection that is closed afterwards; the pool counts it by ``database``.
+def opened_for_statements(
+    uri: str, user_key: str, *, database: Hashable, options: Mapping[str, object]
+) -> Look | None:
+    """Open a user's file to run recorded statements on it; the pool counts it until it closes it.
 
-    Raises ``UserDatabaseUnavailable``, and whatever ``open_raw`` raises.
+    Returns None where that cannot be, because of the file or because too many are open.
     """
-    reader = Reader()  # Kept, because a lease whose borrower is gone is taken back.
+
+    def opened() -> Look:
+        raw = _connected(uri, options)
+        try:
+            connection.refuse_unless_owned(raw, user_key)
+            connection.configure(raw, options)
+            return Look(raw, database)
+        except BaseException:
+            raw.close()
+            raise
+
     try:
-        lease = pool.lease(database, reader, lambda: Look(open_raw(), database))
-    except PoolError as error:
-        raise unavailable_now(user_key, error) from error
-    try:
-        yield lease.handle.raw
-    finally:
-        pool.give_back(lease, force=Force.EVERYTHING)
+        return pool.open_for_a_look(database, opened)
+    except (sqlite3.Error, PoolError, UserDatabaseUnavailable):
+        return None
+
+
+def _connected(uri: str, options: Mapping[str, object]) -> sqlite3.Connection:
+    return sqlite3.connect(
+        uri,
+        uri=True,
+        timeout=float(str(options["timeout"])),
+        isolation_level=None,
+        check_same_thread=False,
+    )
 
 
 def unavailable_now(user_key: str, error: PoolError) -> UserDatabaseUnavailable:

@@ -14,7 +14,7 @@ from django.db.transaction import TransactionManagementError, atomic
 
 from dsud.engines.hooks import writing_copies
 from dsud.engines.replaying import DatabaseState, Parameters, Replayer, Run
-from dsud.engines.sqlite import image
+from dsud.engines.sqlite import image, lending
 
 #: Has a connection work on a user's file, for a block that is told whether it does.
 Opener: TypeAlias = Callable[[str, BaseDatabaseWrapper], AbstractContextManager[bool]]
@@ -34,12 +34,12 @@ WRITE_LEDGER = "INSERT INTO django_migrations (id, app, name, applied) VALUES (?
 READ_APPLIED = "SELECT app, name FROM django_migrations"
 
 # Sorted, because a table that was built anew comes last; compared as text, which is twice as fast as
-# hashing it. What SQLite makes itself follows from the rest, and statistics are no schema. The SQL of
-# an object names it and its table.
+# hashing it. What SQLite makes itself (`sqlite_` is reserved) follows from the rest, and statistics
+# are no schema. The SQL of an object names it and its table.
 _SCHEMA = r"""
 SELECT group_concat(sql, char(10)) FROM (
     SELECT sql FROM sqlite_master
-    WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY sql
+    WHERE sql IS NOT NULL AND (name < 'sqlite_' OR name >= 'sqlite`') ORDER BY sql
 )
 """
 
@@ -51,6 +51,10 @@ WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\_%' ESCAPE '\'
 AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow' AND schema = 'main')
 ORDER BY type = 'trigger', type = 'view', rowid
 """
+
+# Left on, legacy_alter_table would leave keys pointing to the table that was built anew under its old
+# name. Durable, because the registry, on another disk perhaps, will say that it is done.
+_READY = "PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = OFF; PRAGMA synchronous = FULL;"
 
 _COMMENTS = re.compile(r"(?:\s|;|--[^\n]*(?:\n|\Z)|/\*.*?(?:\*/|\Z))*", re.DOTALL)
 
@@ -155,16 +159,7 @@ class SQLiteReplayer(Replayer):
         Otherwise building a table anew would delete the rows that cascade from it, without an error.
         """
         raw = _raw(connection)
-        raw.execute("PRAGMA foreign_keys = OFF")
-        if raw.in_transaction or raw.execute("PRAGMA foreign_keys").fetchone() != (0,):
-            raise TransactionManagementError(
-                "Migrations cannot be replayed inside a transaction, because SQLite cannot turn"
-                " foreign keys off there. Migrate the database before the transaction."
-            )
-        # Left on, it would leave keys pointing to the table that was built anew under its old name.
-        raw.execute("PRAGMA legacy_alter_table = OFF")
-        # Because the registry, on another disk perhaps, will say that it is done.
-        raw.execute("PRAGMA synchronous = FULL")
+        _make_ready(raw)
         if is_trusted:
             # SQLite would ask it about each column of each statement that it prepares.
             raw.set_authorizer(None)
@@ -174,6 +169,18 @@ class SQLiteReplayer(Replayer):
         finally:
             if connection.connection is raw:  # It is gone when its file is.
                 raw.execute("PRAGMA foreign_keys = ON")
+
+    @contextmanager
+    def transaction_apart(self, connection: BaseDatabaseWrapper) -> Iterator[None]:
+        """Leave foreign keys off, because the connection is closed afterwards."""
+        raw = _raw(connection)
+        _make_ready(raw)
+        with _of_statements(connection):
+            yield
+
+    def lend_functions(self, connection: BaseDatabaseWrapper, *, text: str) -> None:
+        """Register Django's functions where one is named."""
+        lending.lend(_raw(connection), text=text)
 
     def check_constraints(self, connection: BaseDatabaseWrapper) -> None:
         """Have SQLite look first, and Django only where there is something to tell."""
@@ -219,6 +226,16 @@ class SQLiteReplayer(Replayer):
     def has_stamp(self, connection: BaseDatabaseWrapper, fingerprint: str) -> bool:
         """Ask for ``user_version``."""
         return image.has_stamp(_raw(connection), fingerprint)
+
+
+def _make_ready(raw: sqlite3.Connection) -> None:
+    if not raw.in_transaction:
+        raw.executescript(_READY)
+    if raw.in_transaction or raw.execute("PRAGMA foreign_keys").fetchone() != (0,):
+        raise TransactionManagementError(
+            "Migrations cannot be replayed inside a transaction, because SQLite cannot turn"
+            " foreign keys off there. Migrate the database before the transaction."
+        )
 
 
 @contextmanager
