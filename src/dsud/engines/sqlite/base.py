@@ -134,7 +134,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         self.errors_occurred = False
         self.run_on_commit = []
         self.autocommit = True
-        self.settings_dict["NAME"] = str(lease.handle.path)
+        self.settings_dict["NAME"] = lease.handle.name
         self._lease = lease
         self.connection = lease.handle.raw
         if self._is_read_only:

@@ -7,12 +7,12 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from pathlib import Path
 from typing import Self
 
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
 from dsud.engines.hooks import Hooks
+from dsud.engines.sqlite import functions
 from dsud.engines.sqlite.authorizer import Authorizer, restrict
 from dsud.engines.sqlite.image import APPLICATION_ID, READ_IDENTITY
 from dsud.exceptions import UserDatabaseUnavailable
@@ -48,7 +48,10 @@ def set_up(raw: sqlite3.Connection, options: Mapping[str, object]) -> Authorizer
 def configure(raw: sqlite3.Connection, options: Mapping[str, object]) -> None:
     """Give a fresh connection to a file the pragmas of a user database."""
     leave_log_on_close(raw)
-    raw.executescript(
+    # By a cursor of Python's own, because these need no function of Django's.
+    sqlite3.Cursor(raw).executescript(
+        "PRAGMA foreign_keys = ON;"
+        "PRAGMA legacy_alter_table = OFF;"
         f"PRAGMA synchronous = {options['synchronous']};"
         f"PRAGMA cache_size = -{options['cache_size']};"
         f"PRAGMA wal_autocheckpoint = {WAL_AUTOCHECKPOINT};"
@@ -103,7 +106,7 @@ def unavailable(user_key: str, error: Exception) -> UserDatabaseUnavailable:
     )
 
 
-class Cursor(SQLiteCursorWrapper):
+class Cursor(SQLiteCursorWrapper, functions.Cursor):
     """Django's cursor, at work for its own user only, and in one thread at a time.
 
     Python crashes when a cursor is closed while another thread waits for its next row, as the pool
@@ -178,7 +181,6 @@ class Handle:
         "judged",
         "lock",
         "name",
-        "path",
         "raw",
         "reusable",
         "user_key",
@@ -189,19 +191,18 @@ class Handle:
         raw: sqlite3.Connection,
         *,
         database: Hashable,
-        path: Path,
+        name: str,
         user_key: str,
         reusable: bool,
         authorizer: Authorizer,
     ) -> None:
         self.raw = raw
         self.database = database
-        self.path = path
         self.user_key = user_key
         self.reusable = reusable
         self.authorizer = authorizer
-        self.name = str(path)
-        self.inode = _inode(self.name)
+        self.name = name
+        self.inode = _inode(name)
         #: Whether its schema need not be looked at again.
         self.judged = False
         self.cursors: list[Callable[[], Cursor | None]] = []

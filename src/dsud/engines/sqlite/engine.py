@@ -21,6 +21,7 @@ from dsud.engines.sqlite import (
     connection,
     copies,
     files,
+    functions,
     image,
     in_memory,
     sequences,
@@ -99,7 +100,7 @@ class Engine(Places):
         place = self._provided_place(user_key)
         if isinstance(place, StagedInMemory):
             return in_memory.open_in_memory(place, wrapper, database=database)
-        return self._open_verified(user_key, path_at(place), wrapper, database=database)
+        return self._open_verified(user_key, str(path_at(place)), wrapper, database=database)
 
     def _provided_place(self, user_key: str) -> Path | StagedFile:
         place = self._place(user_key)
@@ -116,7 +117,7 @@ class Engine(Places):
         return place
 
     def _open_verified(
-        self, user_key: str, path: Path, wrapper: DatabaseWrapper, *, database: Hashable
+        self, user_key: str, path: str, wrapper: DatabaseWrapper, *, database: Hashable
     ) -> connection.Handle:
         try:
             return self._try_to_open(user_key, path, wrapper, database=database)
@@ -131,12 +132,10 @@ class Engine(Places):
         except (sqlite3.Error, OSError) as error:
             raise connection.unavailable(user_key, error) from error
 
-    def _open_owned(
-        self, user_key: str, path: str | Path, wrapper: DatabaseWrapper
-    ) -> sqlite3.Connection:
+    def _open_owned(self, user_key: str, path: str, wrapper: DatabaseWrapper) -> sqlite3.Connection:
         params = wrapper.get_connection_params()
         params["database"] = uri_of(path, mode="rw")
-        raw: sqlite3.Connection = wrapper.get_new_connection(params)
+        raw = functions.connect(params)
         try:
             # The -wal and its index are opened by the first statement that reads.
             connection.refuse_unless_owned(raw, user_key)
@@ -146,7 +145,7 @@ class Engine(Places):
         return raw
 
     def _try_to_open(
-        self, user_key: str, path: Path, wrapper: DatabaseWrapper, *, database: Hashable
+        self, user_key: str, path: str, wrapper: DatabaseWrapper, *, database: Hashable
     ) -> connection.Handle:
         raw = self._open_owned(user_key, path, wrapper)
         try:
@@ -154,7 +153,7 @@ class Engine(Places):
             return connection.Handle(
                 raw,
                 database=database,
-                path=path,
+                name=path,
                 user_key=user_key,
                 reusable=user_key not in self.staged,
                 authorizer=authorizer,

@@ -10,7 +10,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from dsud.engines.hooks import writing_copies
@@ -147,7 +146,7 @@ class HandleInMemory(Handle):
     def __init__(self, raw: Connection, *, database: Hashable, user_key: str) -> None:
         self.raw = raw
         self.database = database
-        self.path = Path("in-memory")
+        self.name = "in-memory"
         self.user_key = user_key
         self.reusable = True
         self.judged = True  # It was made by this code.
