@@ -812,7 +812,7 @@ for _ in range(28):
     connections.close_all()
     child = os.fork()
     if child == 0:
-        sys.setprofile(KilledAt(planning + choice.randrange(3 * moving)))
+        sys.setprofile(KilledAt(planning + choice.randrange(12 * moving)))
         split_all(0)
         os._exit(0)
     kills += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9

@@ -436,7 +436,7 @@ def test_show__answers_from_the_registry_and_looks_at_no_file(
     settings.DSUD_PROVISION = ()
     (none,) = sign_up("none")
 
-    with mock.patch("dsud.engines.sqlite.files._is_there", side_effect=AssertionError("looked")):
+    with mock.patch("dsud.engines.sqlite.files.is_there", side_effect=AssertionError("looked")):
         rows = shown()
     assert [(row["user"], row["state"], row["schema"]) for row in rows.values()] == [
         (str(fine.pk), "ready", "current"),

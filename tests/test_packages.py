@@ -109,8 +109,9 @@ def test_migrations_of_packages__go_back_and_forth_on_both_sides(tmp_path: Path)
         if command[0] == "migrate_user_dbs":
             code = """
 from django.db.migrations.recorder import MigrationRecorder
+from dsud.opening import as_they_are
 for key in sorted(User.objects.values_list("pk", flat=True)):
-    with use_user(key):
+    with use_user(key), as_they_are():
         applied = MigrationRecorder(connections[f"user_{key}"]).applied_migrations()
     shared = MigrationRecorder(connections["default"]).applied_migrations()
     print(sorted(applied) == sorted(shared), max(name for app, name in applied if app == "taggit")[:4])
