@@ -810,9 +810,10 @@ kills = 0
 seen = []
 for _ in range(28):
     connections.close_all()
+    moment = planning + choice.randrange(7 * moving)  # Here, or every child would draw the same.
     child = os.fork()
     if child == 0:
-        sys.setprofile(KilledAt(planning + choice.randrange(12 * moving)))
+        sys.setprofile(KilledAt(moment))
         split_all(0)
         os._exit(0)
     kills += os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
@@ -830,7 +831,7 @@ print(json.dumps([kills, seen, portraits()]))
         )
     )
     kills, seen, after = report
-    assert kills >= 20
+    assert kills >= 8
     assert len(set(seen)) > 2, seen  # The moments were spread over the run.
     assert after == before
 

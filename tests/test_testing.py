@@ -374,8 +374,9 @@ def test_test_case__commands_find_the_databases_of_its_users() -> None:
             self.assertEqual((row["user"], row["state"], row["size"]), (key, "ready", None))
 
         def test_migrate(self) -> None:
-            for option in ("--plan", "--check", "--no-input"):
-                self.assertIn("1 of 1 user databases", self.call("migrate_user_dbs", option))
+            for option in ("--plan", "--check"):
+                self.assertIn("0 of 1 user databases", self.call("migrate_user_dbs", option))
+            self.assertIn("1 of 1 user databases", self.call("migrate_user_dbs", "--no-input"))
             with use_user(self.alice):
                 self.assertEqual(texts(), ["hers"])
 
