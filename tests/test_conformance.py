@@ -19,6 +19,7 @@ from dsud.engines.base import BaseEngine
 from dsud.engines.sqlite import files
 from dsud.exceptions import FleetFailed, NotSupportedByEngine, UserDatabaseDoesNotExist
 from dsud.testing import conformance
+from tests.broken_engines import NeverEndsReading
 from tests.documents import DOCS, blocks_of
 from tests.notes.models import Note
 from tests.servers import ROOT
@@ -194,6 +195,8 @@ def run(broken: str, name: str) -> unittest.TestResult:
 )
 def test_suite__finds_what_is_broken(broken: str, name: str) -> None:
     result = run(broken, name)
+    while NeverEndsReading.begun:
+        NeverEndsReading.begun.pop().__exit__(None, None, None)
 
     assert result.failures or result.errors
 

@@ -21,7 +21,8 @@ from dsud.context import user_key
 from dsud.engines import engine
 from dsud.engines.sqlite.connection import Handle
 from dsud.exceptions import UserDatabaseUnavailable
-from dsud.pool import PoolError, pool
+from dsud.leases import PoolError
+from dsud.pool import pool
 from tests.leasing import connection_of, in_thread, people, texts, working_on, write
 from tests.notes.models import Note
 from tests.scripts import run_script

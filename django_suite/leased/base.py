@@ -27,7 +27,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return Handle(
             raw,
             database=str(path),
-            path=path,
+            name=str(path),
             user_key=user_key,
             reusable=True,
             authorizer=authorizer,

@@ -41,6 +41,10 @@ H = TypeVar("H", bound=Handle)
 H_co = TypeVar("H_co", bound=Handle, covariant=True)
 
 
+class PoolError(Exception):
+    """Raised when the pool cannot lease a connection; the message says what to do."""
+
+
 class Borrower(Protocol):
     """A Django connection that works on a leased raw connection."""
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("dsud")
 
-
 # What is mirrored
 
 

@@ -10,18 +10,13 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Hashable
 
-from dsud.leases import AnyLease, Borrower, Force, H, Handle, Lease, ThreadLeases
+from dsud.leases import AnyLease, Borrower, Force, H, Handle, Lease, PoolError, ThreadLeases
 from dsud.slots import Slots, max_open
 
 #: Seconds a thread waits for a slot when every connection of the process is in use.
 WAIT = 10.0
-
 #: Seconds between two looks for connections whose thread has ended, because nobody announces them.
 LOOK = 0.1
-
-
-class PoolError(Exception):
-    """Raised when the pool cannot lease a connection; the message says what to do."""
 
 
 class Pool:
@@ -72,7 +67,7 @@ class Pool:
         return leases
 
     def look_at_cap(self) -> None:
-        """Look now how many connections may be open, and not only when the next one is opened."""
+        """Look how many may be open now, and not when the next one is opened."""
         self._slots.limit = max_open()
 
     # Leasing
@@ -166,8 +161,7 @@ class Pool:
                 " Raise DSUD_MAX_OPEN or the limit of open files, or shorten what holds connections."
             )
         if not self._freed.wait(LOOK):
-            # Because Django's connections are reference cycles: one that nobody can return any
-            # more, in the middle of a transaction, waits for the garbage collector.
+            # Because connections are reference cycles: one that nobody can return any more waits.
             gc.collect()
         return deadline
 

@@ -9,8 +9,8 @@ from dsud import engines
 from dsud.engines.hooks import Hooks
 from dsud.engines.sqlite.schema import DatabaseSchemaEditor
 from dsud.exceptions import UserDatabaseUnavailable
-from dsud.leases import Force
-from dsud.pool import PoolError, pool
+from dsud.leases import Force, PoolError
+from dsud.pool import pool
 
 
 class Handle:

@@ -21,8 +21,8 @@ from dsud.engines.hooks import Hooks
 from dsud.engines.sqlite.connection import Handle, unavailable
 from dsud.engines.sqlite.schema import DatabaseSchemaEditor
 from dsud.exceptions import UserDatabaseUnavailable
-from dsud.leases import AnyLease, Force, Lease
-from dsud.pool import PoolError, pool
+from dsud.leases import AnyLease, Force, Lease, PoolError
+from dsud.pool import pool
 
 if TYPE_CHECKING:
     from dsud.engines.sqlite.engine import Engine

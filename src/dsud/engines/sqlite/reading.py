@@ -11,8 +11,8 @@ from dsud.engines.sqlite import connection
 from dsud.engines.sqlite.authorizer import restrict
 from dsud.engines.sqlite.replaying import compiled
 from dsud.exceptions import UserDatabaseUnavailable
-from dsud.leases import AnyLease, Force, Lease
-from dsud.pool import PoolError, pool
+from dsud.leases import AnyLease, Force, Lease, PoolError
+from dsud.pool import pool
 
 
 class Reader:
