@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import transaction
 from django.db.models import Count
 
-from dsud import fleet, use_user
+from dsud import fleet, opening, use_user
 from dsud.engines import build, engine
 from dsud.engines.abilities import DISTINCT_KEYS
 from dsud.engines.base import BaseEngine
@@ -311,4 +311,5 @@ def test_flat_engine__is_asked_by_no_fleet_that_must_not_write(
         with pytest.raises(FleetFailed) as caught:
             ask()
         assert isinstance(caught.value.failures[key], NotSupportedByEngine)
+        assert opening.may_migrate()  # Again, for what comes after.
     assert [each.error for each in fleet.for_each(len, [key], workers=1)] == [None]

@@ -76,8 +76,10 @@ class ReadOnly:
     def __enter__(self) -> None:
         # Because reading makes a database where there is none.
         provisioning.refuse_missing(self._key)
-        self._entered.enter_context(unmigrated())
-        self._entered.enter_context(engine().read_only(connections[alias_of(self._key)]))
+        with ExitStack() as entered:  # Left at once when the engine refuses.
+            entered.enter_context(unmigrated())
+            entered.enter_context(engine().read_only(connections[alias_of(self._key)]))
+            self._entered = entered.pop_all()
 
     def __exit__(self, *raised: object) -> None:
         self._entered.close()
