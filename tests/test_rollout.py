@@ -552,8 +552,9 @@ def test_quick_way__writes_nothing_where_nothing_is_to_do(deploy: Callable[..., 
     close()
 
     def written() -> list[bytes]:
-        paths = [file_of(user) for user in users]
-        return [path.read_bytes() + path.with_name("db.sqlite3-wal").read_bytes() for path in paths]
+        # Before Python 3.12 the last to close a database takes its -wal away.
+        logs = [file_of(user).with_name("db.sqlite3-wal") for user in users]
+        return [path.read_bytes() for path in [*map(file_of, users), *logs] if path.exists()]
 
     before = written()
     UserDatabase.objects.update(schema="")  # As a run leaves it that is killed before it tells.
