@@ -523,6 +523,25 @@ def test_quick_way__has_the_functions_of_django(
         assert len(name) == 32
 
 
+def test_replay__beside_code_has_the_functions_of_django(deploy: Callable[..., None]) -> None:
+    """Statements beside code run without a cursor that would give a connection what it lacks."""
+    users = sign_up("alice", "bob")
+    for user in users:
+        script(user, "INSERT INTO evolution_shelf (name) VALUES ('b12')")
+    deploy(
+        "0002_sql",
+        "migrations.RunSQL(\"UPDATE evolution_shelf SET name = MD5(name)\", ''),"
+        "migrations.RunPython(lambda apps, editor: apps.get_model('evolution', 'Shelf')"
+        ".objects.update(name=models.functions.SHA1('name')), migrations.RunPython.noop),",
+    )
+    run()
+    close()
+    for user in users:
+        with closing(sqlite3.connect(file_of(user))) as raw:
+            (name,) = raw.execute("SELECT name FROM evolution_shelf").fetchone()
+        assert len(name) == 40
+
+
 def test_quick_way__has_the_functions_that_a_schema_calls(
     deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

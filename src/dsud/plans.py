@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TypeAlias, cast
 
+from django.apps.registry import Apps
 from django.db import models
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
@@ -170,10 +172,16 @@ class Call(Step):
         """Empty what managers remember per alias, because there are as many as users."""
         if "apps" not in self.from_state.__dict__:
             return
-        for model in self.from_state.apps.get_models():
-            forget = getattr(getattr(model, "objects", None), "clear_cache", None)
-            if forget is not None:
-                forget()
+        for forget in _memories(self.from_state.apps):
+            forget()
+
+
+@lru_cache(maxsize=64)
+def _memories(apps: Apps) -> tuple[Callable[[], None], ...]:
+    """Return what empties the memory of each manager that has one."""
+    managers = (getattr(model, "objects", None) for model in apps.get_models())
+    found = (getattr(manager, "clear_cache", None) for manager in managers)
+    return tuple(forget for forget in found if forget is not None)
 
 
 @dataclass(slots=True)

@@ -136,7 +136,6 @@ def play_known(
     if not plan.is_complete:
         stamp = ""
     if plan.parts:
-        replayer.lend_functions(connection, text=plan.text)
         _play(plan, connection, replayer)
     if plan.parts or not replayer.has_stamp(connection, stamp):
         replayer.stamp(connection, stamp)
@@ -144,6 +143,8 @@ def play_known(
 
 
 def _play(plan: Plan, connection: BaseDatabaseWrapper, replayer: Replayer) -> None:
+    if plan.parts:
+        replayer.lend_functions(connection, text=plan.text)
     stage = Stage(connection, replayer)
     for part in plan.parts:
         part.play(stage)

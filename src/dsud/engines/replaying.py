@@ -41,7 +41,6 @@ class Replayer(ABC):
     ) -> AbstractContextManager[bool]:
         """Have a connection work on a user's database, for recorded statements and nothing else.
 
-        It need not know functions before ``lend_functions``.
         Where there is no way that is quicker than Django's, the block gets False.
         """
         return nullcontext(enter_result=False)
@@ -81,8 +80,8 @@ class Replayer(ABC):
         return self.transaction(connection, is_trusted=True)
 
     def lend_functions(self, connection: BaseDatabaseWrapper, *, text: str) -> None:
-        """Have a connection that ``opened`` has given know what functions a text may call."""
-        return  # Unless ``opened`` gives one that does not know them.
+        """Have ``runner`` know the functions of Django that a text may call, if it knows them not yet."""
+        return
 
     @abstractmethod
     def check_constraints(self, connection: BaseDatabaseWrapper) -> None:

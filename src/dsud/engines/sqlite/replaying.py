@@ -192,12 +192,14 @@ class SQLiteReplayer(Replayer):
         return compiled(sql, params)
 
     def runner(self, connection: BaseDatabaseWrapper) -> Run:
-        """Return what runs statements without a cursor of Django's."""
-        execute, wrapped = _raw(connection).execute, connection.wrap_database_errors
+        """Return what runs statements by one cursor, neither Django's nor ours, which watch each."""
+        cursor, wrapped = sqlite3.Cursor(_raw(connection)), connection.wrap_database_errors
+        execute, fetchall = cursor.execute, cursor.fetchall
 
         def run(sql: str, params: Parameters) -> None:
             try:
-                execute(sql, params).fetchall()
+                execute(sql, params)
+                fetchall()
             except (
                 sqlite3.Error
             ):  # Only now, because a block around each would take as long as some.
@@ -230,7 +232,7 @@ class SQLiteReplayer(Replayer):
 
 def _make_ready(raw: sqlite3.Connection) -> None:
     if not raw.in_transaction:
-        raw.executescript(_READY)
+        sqlite3.Cursor(raw).executescript(_READY)  # By ours it would be given Django's functions.
     if raw.in_transaction or raw.execute("PRAGMA foreign_keys").fetchone() != (0,):
         raise TransactionManagementError(
             "Migrations cannot be replayed inside a transaction, because SQLite cannot turn"
