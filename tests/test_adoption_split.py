@@ -832,7 +832,6 @@ print(json.dumps([kills, seen, portraits()]))
         )
     )
     kills, seen, after = report
-    print(kills, seen)
     assert kills >= 8
     assert len(set(seen)) > 2, sorted(set(seen))  # The moments were spread over the run.
     assert after == before
