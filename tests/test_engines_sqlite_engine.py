@@ -206,7 +206,7 @@ def test_open__file_that_goes_away_in_between_is_not_made_anew(
     gone = database.with_name("gone.sqlite3")
     before = tree(location)
     with (
-        mock.patch.object(engines.engine(), "_live", return_value=gone),
+        mock.patch.object(engines.engine(), "_live_name", return_value=str(gone)),
         pytest.raises(UserDatabaseUnavailable) as caught,
     ):
         read()
