@@ -235,7 +235,7 @@ class Handle:
 
     def cursor(self) -> Cursor:
         """Make a cursor and remember it, because a half-read one outlives a rollback."""
-        cursor = self.raw.cursor(factory=Cursor)
+        cursor = sqlite3.Connection.cursor(self.raw, Cursor)
         cursor.lock, cursor.user_key = self.lock, self.user_key
         if len(self.cursors) > TRACKED_CURSORS:
             self.cursors = [found for found in self.cursors if found() is not None]
