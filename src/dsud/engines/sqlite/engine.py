@@ -202,7 +202,7 @@ class Engine(Places):
     def _uri_of(self, path: str) -> str:
         """Return the URI of a file; below the location there are only names that need no quoting."""
         if path.startswith(self._prefix):
-            return f"file:{self._quoted_root}/{path[len(self._prefix):]}?mode=rw"
+            return f"file:{self._quoted_root}/{path[len(self._prefix) :]}?mode=rw"
         return uri_of(path, mode="rw")
 
     def _usual_uri(self, user_key: str, *, mode: str) -> str:
