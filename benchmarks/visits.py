@@ -33,7 +33,7 @@ def fill(*, users: int, notes: int) -> list[str]:
     from benchmarks.filling import fill_elsewhere
 
     # Some peers learn of databases only by making them.
-    is_stock = settings.WAY.endswith((".ours", ".together"))
+    is_stock = str(getattr(settings, "WAY", "")).endswith((".ours", ".together"))
     fills = fill_elsewhere if is_stock else people.fill
     _sessions.extend(fills(users=users, notes=notes))
     return _sessions
