@@ -20,6 +20,7 @@ from dsud.conf import conf
 from dsud.connections import alias_of, release
 from dsud.context import use_user
 from dsud.engines.sqlite import Engine, image
+from dsud.engines.sqlite.paths import uri_of, user_directory
 from dsud.exceptions import (
     InvalidEngine,
     UserDatabaseAlreadyExists,
@@ -157,6 +158,23 @@ def test_engine__is_built_once(location: Path) -> None:
 # Opening
 
 
+@pytest.mark.parametrize("name", ["plain", "a b", "a?mode=memory", "a#b", "a%41", "é", "a&vfs=x"])
+def test_open__location_whose_name_means_something_in_a_uri(tmp_path: Path, name: str) -> None:
+    location = tmp_path / name
+    here = Engine("default", {"LOCATION": location})
+    for user_key in ("7", "Bob & Zoë?", "con", "%41"):
+        for number in ("1", "2", "new-0123456789ab"):
+            path = user_directory(location, user_key) / number / "db.sqlite3"
+            assert here._uri_of(str(path)) == uri_of(path, mode="rw")
+            path.parent.mkdir(parents=True)
+            sqlite3.connect(path).close()
+            path.touch()
+            with closing(sqlite3.connect(here._uri_of(str(path)), uri=True)) as opened:
+                assert opened.execute("PRAGMA database_list").fetchone()[2] == str(path)
+    beside = tmp_path / f"{name}-beside" / "db.sqlite3"
+    assert here._uri_of(str(beside)) == uri_of(beside, mode="rw")
+
+
 @pytest.fixture
 def database(transactional_db: None, location: Path) -> Path:
     """Make the database of user 7, who is registered, and return its path."""
@@ -206,7 +224,7 @@ def test_open__file_that_goes_away_in_between_is_not_made_anew(
     gone = database.with_name("gone.sqlite3")
     before = tree(location)
     with (
-        mock.patch.object(engines.engine(), "_live", return_value=gone),
+        mock.patch.object(engines.engine(), "_live_name", return_value=str(gone)),
         pytest.raises(UserDatabaseUnavailable) as caught,
     ):
         read()

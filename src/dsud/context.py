@@ -33,11 +33,9 @@ def user_key(user: Model | UserId) -> str:
     Takes a user or a primary key. Raises ``InvalidUserKey`` for users who are not saved or are
     anonymous, for other models' instances, and for values that no primary key can have.
     """
-    value: object = user
-    if hasattr(user, "pk"):
-        if isinstance(user, Model) and not isinstance(user, _user_class()):
-            raise InvalidUserKey(user, f"it is no {_user_class().__name__}")
-        value = user.pk
+    value: object = getattr(user, "pk", user)
+    if value is not user and isinstance(user, Model) and not isinstance(user, _user_class()):
+        raise InvalidUserKey(user, f"it is no {_user_class().__name__}")
     if value is None:
         raise InvalidUserKey(user, "it has no primary key; save the user first")
     if isinstance(value, bool) or not isinstance(value, (int, str, uuid.UUID)):

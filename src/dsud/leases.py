@@ -101,8 +101,7 @@ class ThreadLeases:
 
     def discard(self, lease: AnyLease) -> None:
         """Forget a lease if it is one of the thread's."""
-        self.held.pop(lease, None)
-        self.fileless.pop(lease, None)
+        (self.fileless if lease.is_fileless else self.held).pop(lease, None)
 
     def __del__(self) -> None:
         # Only appends, because a finalizer may run anywhere, also inside the pool.

@@ -162,7 +162,7 @@ class DatabaseSwitchMiddleware:
         if self._is_async:
             return self._answer_async(request, activation)
         with Block(activation):
-            response = cast("HttpResponseBase", self.get_response(request))
+            response: HttpResponseBase = self.get_response(request)  # type: ignore[assignment]
             if audit.LATE in request.__dict__:
                 audit.record_late_end(request)
         return _stream_inside(response, activation)

@@ -57,7 +57,7 @@ class Pool:
 
     def held(self) -> frozenset[AnyLease]:
         """Return the leases of this thread, without those that hold no file."""
-        return frozenset(self._mine().held)
+        return frozenset(held) if (held := self._mine().held) else frozenset()
 
     def _mine(self) -> ThreadLeases:
         try:

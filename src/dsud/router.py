@@ -181,7 +181,8 @@ def _database_for(model: type[Model], instance: object, *, reads: bool) -> str |
     if (here := migrating.get()) is not None:
         return here
     row = instance if instance is not None and isinstance(instance, Model) else None
-    if not is_user_model(model):
+    meta = model._meta  # As in `is_user_model`, which is asked too often for a call.
+    if not (_remembered(meta.model) if meta.apps is apps else _classify_model(meta.model)):
         return None if row is None else _database_of_shared(row, reads=reads)
     if row is None and (activation := current_activation()) is not None:
         return activation.alias() or active_alias()  # Which raises.

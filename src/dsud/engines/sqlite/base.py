@@ -86,8 +86,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
         # may take back what is idle, does so in between.
         self._lease_lock = threading.RLock()
         if self.user_key is not None:
-            # Because Django learns the transaction mode there, and a pooled connection is not opened.
-            self.get_connection_params()
+            # Once, also because Django learns the transaction mode there, and a pooled connection is
+            # not opened.
+            self.connection_params = self.get_connection_params()
 
     # Leasing: get_new_connection() opens; connect() and close() lease and return.
 

@@ -72,12 +72,13 @@ def refuse_unless_owned(raw: sqlite3.Connection, user_key: str) -> None:
     The application id is read last, because a first read that does not parse the schema, as the
     next one must, makes opening take a tenth longer.
     """
+    cursor = sqlite3.Cursor(raw)  # Python's own, because no function of Django's is needed.
     try:
-        owner = raw.execute(READ_IDENTITY).fetchone()
+        owner = cursor.execute(READ_IDENTITY).fetchone()
     except sqlite3.OperationalError:
-        _refuse_unless_user_database(raw, user_key)
+        _refuse_unless_user_database(cursor, user_key)
         raise
-    _refuse_unless_user_database(raw, user_key)
+    _refuse_unless_user_database(cursor, user_key)
     if owner != (user_key,):
         name = repr(owner[0]) if owner else "nobody"
         raise UserDatabaseUnavailable(
@@ -87,8 +88,8 @@ def refuse_unless_owned(raw: sqlite3.Connection, user_key: str) -> None:
         )
 
 
-def _refuse_unless_user_database(raw: sqlite3.Connection, user_key: str) -> None:
-    (application_id,) = raw.execute("PRAGMA application_id").fetchone()
+def _refuse_unless_user_database(cursor: sqlite3.Cursor, user_key: str) -> None:
+    (application_id,) = cursor.execute("PRAGMA application_id").fetchone()
     if application_id != APPLICATION_ID:
         raise UserDatabaseUnavailable(
             user_key,
@@ -234,7 +235,7 @@ class Handle:
 
     def cursor(self) -> Cursor:
         """Make a cursor and remember it, because a half-read one outlives a rollback."""
-        cursor = self.raw.cursor(factory=Cursor)
+        cursor = sqlite3.Connection.cursor(self.raw, Cursor)
         cursor.lock, cursor.user_key = self.lock, self.user_key
         if len(self.cursors) > TRACKED_CURSORS:
             self.cursors = [found for found in self.cursors if found() is not None]

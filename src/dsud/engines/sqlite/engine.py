@@ -98,11 +98,13 @@ class Engine(Places):
         Raises ``UserDatabaseDoesNotExist`` or ``UserDatabaseUnavailable``.
         """
         place = self._provided_place(user_key)
-        if isinstance(place, StagedInMemory):
-            return in_memory.open_in_memory(place, wrapper, database=database)
-        return self._open_verified(user_key, str(path_at(place)), wrapper, database=database)
+        if type(place) is not str:  # Asked first, because of most it is one.
+            if isinstance(place, StagedInMemory):
+                return in_memory.open_in_memory(place, wrapper, database=database)
+            place = str(path_at(place))
+        return self._open_verified(user_key, place, wrapper, database=database)
 
-    def _provided_place(self, user_key: str) -> Path | StagedFile:
+    def _provided_place(self, user_key: str) -> str | Path | StagedFile:
         place = self._place(user_key)
         provide = type(self).when_missing
         if place is None and provide is not None:
@@ -133,9 +135,7 @@ class Engine(Places):
             raise connection.unavailable(user_key, error) from error
 
     def _open_owned(self, user_key: str, path: str, wrapper: DatabaseWrapper) -> sqlite3.Connection:
-        params = wrapper.get_connection_params()
-        params["database"] = uri_of(path, mode="rw")
-        raw = functions.connect(params)
+        raw = functions.connect({**wrapper.connection_params, "database": self._uri_of(path)})
         try:
             # The -wal and its index are opened by the first statement that reads.
             connection.refuse_unless_owned(raw, user_key)
@@ -198,6 +198,12 @@ class Engine(Places):
                 yield True
         finally:
             pool.close(look)
+
+    def _uri_of(self, path: str) -> str:
+        """Return the URI of a file; below the location there are only names that need no quoting."""
+        if path.startswith(self._prefix):
+            return f"file:{self._quoted_root}/{path[len(self._prefix) :]}?mode=rw"
+        return uri_of(path, mode="rw")
 
     def _usual_uri(self, user_key: str, *, mode: str) -> str:
         """Return the URI of the first place of a user's file, as text because paths take longer."""

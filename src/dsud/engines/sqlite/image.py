@@ -38,7 +38,8 @@ def stamp(connection: sqlite3.Connection, fingerprint: str) -> None:
 
 def has_stamp(connection: sqlite3.Connection, fingerprint: str) -> bool:
     """Tell whether a database carries this note; not by its header, which lags in WAL mode."""
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    # By a cursor of Python's own, because no function of Django's is needed.
+    (version,) = sqlite3.Cursor(connection).execute("PRAGMA user_version").fetchone()
     return bool(version == stamp_of(fingerprint))
 
 
