@@ -155,7 +155,7 @@ def expect_database_of_loaded_user(key: str) -> None:
         logger.warning("A user was loaded whose database is not registered; it goes to the trash.")
         retire(key)
     if state in (None, State.PENDING) and SIGN_UP in conf.DSUD_PROVISION:
-        provisioning.provide_after_sign_up(key)
+        provisioning.provide_after_sign_up(key, is_pending=state is not None)
 
 
 # Deletion
