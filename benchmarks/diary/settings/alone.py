@@ -1,0 +1,12 @@
+"""Plain Django with a SQLite file for each writer, whose name is said with each query: what its ORM could reach."""
+
+from benchmarks.diary.settings.common import *
+from benchmarks.diary.settings.common import BASE_DIR, SQLITE, STOCK_APPS
+
+INSTALLED_APPS = [*STOCK_APPS, "benchmarks.diary.apart"]
+#: As many as there are writers in any benchmark.
+OWN = [f"own{number}" for number in range(32)]
+DATABASES = {
+    "default": SQLITE,
+    **{alias: {**SQLITE, "NAME": BASE_DIR / f"{alias}.sqlite3"} for alias in OWN},
+}
