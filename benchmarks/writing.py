@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 
 from benchmarks.diary import acts, people
 from benchmarks.diary.views import note_model
@@ -61,15 +60,20 @@ def prepare_files() -> None:
     """Make the tables of a file for each writer."""
     people.prepare()
     connections.close_all()
-    for alias in settings.OWN:
-        own = settings.DATABASES[alias]["NAME"]
-        shutil.copyfile(settings.DATABASES["default"]["NAME"], own)
+    full = connections[DEFAULT_DB_ALIAS].settings_dict["NAME"]
+    for alias in _own():
+        shutil.copyfile(full, connections[alias].settings_dict["NAME"])
+
+
+def _own() -> list[str]:
+    """Return the aliases of the files of writers, in order."""
+    return [alias for alias in connections if alias != DEFAULT_DB_ALIAS]
 
 
 def write_files(*, first: int, threads: int, seconds: float, at: float) -> dict[str, object]:
     """Write for so many seconds from a moment on, each thread into the file of its number."""
     with ThreadPoolExecutor(threads) as executor:
-        own = settings.OWN[first : first + threads]
+        own = _own()[first : first + threads]
         work = [executor.submit(_write_file, each, seconds=seconds, at=at) for each in own]
         return together([each.result() for each in work])
 

@@ -111,7 +111,7 @@ def _sign_up_in_test(key: str, *, registers: bool) -> None:
     if not registers:
         return  # A fixture brings the rows of the registry itself, or does without.
     if at_sign_up:
-        registry.put(key, unless=None, **provisioning.ready(current=True))
+        registry.put(key, unless=None, durably=True, **provisioning.ready(current=True))
     else:
         registry.rows(key).delete()
 

@@ -203,7 +203,7 @@ def put(
     if not connection.features.supports_update_conflicts_with_target:
         return write(user_key, unless=unless, **values)
     row = {**_at_first(), "user_key": user_key, **values}
-    parameters = [
+    parameters: list[Any] = [
         value if type(value := row[name]) in _AS_THEY_ARE else prepare(value, connection)
         for name, prepare in _fields()
     ]

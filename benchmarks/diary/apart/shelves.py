@@ -65,7 +65,7 @@ def _at_first(number: int) -> list[tuple[str, models.Field[object, object]]]:
         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
     )
     above = models.ForeignKey(f"apart.Shelf{number}", models.CASCADE, null=True)
-    columns = {"id": key, **fields(), "above": above}
+    columns: dict[str, models.Field[object, object]] = {"id": key, **fields(), "above": above}
     if number <= WITHOUT_NOTES:
         del columns["note"]
     if number <= SHORTER:

@@ -4,9 +4,8 @@ from benchmarks.diary.settings.common import *
 from benchmarks.diary.settings.common import BASE_DIR, SQLITE, STOCK_APPS
 
 INSTALLED_APPS = [*STOCK_APPS, "benchmarks.diary.apart"]
-#: As many as there are writers in any benchmark.
-OWN = [f"own{number}" for number in range(32)]
+# As many as there are writers in any benchmark.
 DATABASES = {
     "default": SQLITE,
-    **{alias: {**SQLITE, "NAME": BASE_DIR / f"{alias}.sqlite3"} for alias in OWN},
+    **{f"own{each}": {**SQLITE, "NAME": BASE_DIR / f"own{each}.sqlite3"} for each in range(32)},
 }
