@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 from django.db import migrations, models
 from django.db.migrations.operations.base import Operation
@@ -60,12 +61,12 @@ def with_longer_names(step: int) -> list[Operation]:
     ]
 
 
-def _at_first(number: int) -> list[tuple[str, models.Field[object, object]]]:
+def _at_first(number: int) -> list[tuple[str, models.Field[Any, Any]]]:
     key = models.BigAutoField(
         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
     )
     above = models.ForeignKey(f"apart.Shelf{number}", models.CASCADE, null=True)
-    columns: dict[str, models.Field[object, object]] = {"id": key, **fields(), "above": above}
+    columns: dict[str, models.Field[Any, Any]] = {"id": key, **fields(), "above": above}
     if number <= WITHOUT_NOTES:
         del columns["note"]
     if number <= SHORTER:
