@@ -80,6 +80,9 @@ TENANTS = Entrant(
     "django-tenants 4.0.1", _OF + "tenants", peer="django-tenants", database="tenants"
 )
 
+#: Nobody's site, but the most that anybody could reach who gives each writer a file and uses Django's ORM.
+ALONE = Entrant("Django's ORM, a file for each writer", _OF + "alone")
+
 #: Who answers requests; with the template, dj-lite-tenant only makes databases in another way.
 EVERYBODY = (OURS, SQLITE, POSTGRESQL, USER_DB, LITE, TENANTS)
 

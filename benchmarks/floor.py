@@ -169,16 +169,24 @@ def _write(
 # Many at once
 
 
-def hold(*, paths: Sequence[str], read: Statement, write: Statement) -> dict[str, int]:
-    """Open all files, read and write in each, and keep them open; return the bytes that this takes."""
+def hold(
+    *, paths: Sequence[str], read: Statement, write: Statement, most: int = 0
+) -> dict[str, int]:
+    """Read and write in each file, twice, and keep as many open as may be; return what this takes, in bytes.
+
+    Where not all may be open, the one that was opened first is closed for the next.
+    """
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
-    before, opened = resident(), []
-    for path in paths:
-        raw = open_database(path, synchronous="NORMAL")
+    before, opened = resident(), dict[str, sqlite3.Connection]()
+    for path in [*paths, *paths]:
+        raw = opened.get(path)
+        if raw is None:
+            if len(opened) == (most or len(paths)):
+                opened.pop(next(iter(opened))).close()
+            raw = opened[path] = open_database(path, synchronous="NORMAL")
         raw.execute(*_as_python_writes_it(read)).fetchall()
         raw.execute(*_as_python_writes_it(write)).fetchall()
-        opened.append(raw)
-    found = {"grown": resident() - before, "handles": handles()}
-    for raw in opened:
+    found = {"grown": resident() - before, "handles": handles(), "opened": len(opened)}
+    for raw in opened.values():
         raw.close()
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -31,6 +31,10 @@ PROCESSES = max(WRITERS.values())
 ACTIVE = 100
 
 BARE = "bare sqlite3, a file for each writer"
+ALONE = entry.ALONE.name
+
+#: Who draws no lots: whoever writes into a file for each writer is no site.
+FLOORS = (BARE, ALONE)
 DURABILITIES = {
     "FULL": "durable: FULL, synchronous_commit on",
     "NORMAL": "what NORMAL and asynchronous commit do not promise is to survive the loss of power",
@@ -55,6 +59,8 @@ class Team:
     #: The arguments of `write`, by the number of the process, of processes, of writers, and of users.
     arguments: Callable[[int, int, int, int], dict[str, object]]
     is_peer: bool = False
+    #: What its processes are asked for.
+    call: str = "write"
     #: Notes in each second, and the 99th percentile in milliseconds, by the number of writers.
     pace: dict[str, list[float]] = field(default_factory=dict)
     slowest: dict[str, list[float]] = field(default_factory=dict)
@@ -68,7 +74,7 @@ class Team:
             asked = [
                 executor.submit(
                     each.ask,
-                    "write",
+                    self.call,
                     seconds=seconds,
                     at=at,
                     **self.arguments(number, len(processes), writers, of),
@@ -127,7 +133,12 @@ def run(*, quick: bool = False) -> Report:
 def _measure(
     synchronous: str, *, rounds: int, seconds: float, quick: bool
 ) -> tuple[dict[str, Team], dict[str, str]]:
-    entrants: tuple[entry.Entrant, ...] = (entry.OURS, entry.SQLITE, entry.POSTGRESQL)
+    entrants: tuple[entry.Entrant, ...] = (
+        entry.OURS,
+        entry.SQLITE,
+        entry.POSTGRESQL,
+        entry.ALONE,
+    )
     if synchronous == "FULL" and not quick:
         entrants += PEERS
     environment = {"BENCH_SYNCHRONOUS": synchronous}
@@ -143,7 +154,7 @@ def _measure(
                 for team in writing:
                     team.write(str(writers), writers=writers, of=0, seconds=seconds)
             for team in writing:
-                if team.name != BARE and not team.is_peer:
+                if team.name not in FLOORS and not team.is_peer:
                     team.write(LOTS, writers=8, of=ACTIVE, seconds=seconds)
             teams = teams[1:] + teams[:1]  # Because somebody has to be first.
     return everybody, absent
@@ -151,14 +162,19 @@ def _measure(
 
 def _team_of(site: entry.Site, stack: ExitStack) -> Team:
     processes = [stack.enter_context(site.starts("benchmarks.writing")) for _ in range(PROCESSES)]
-    is_peer = bool(site.entrant.peer)
-    processes[0].ask("prepare", users=max(WRITERS) if is_peer else ACTIVE)
+    is_peer, is_alone = bool(site.entrant.peer), site.name == ALONE
+    if is_alone:
+        processes[0].ask("prepare_files")
+    else:
+        processes[0].ask("prepare", users=max(WRITERS) if is_peer else ACTIVE)
 
     def arguments(number: int, processes: int, writers: int, of: int) -> dict[str, object]:
         threads = writers // processes
-        return {"first": number * threads, "threads": threads, "of": of}
+        which = {} if is_alone else {"of": of}
+        return {"first": number * threads, "threads": threads, **which}
 
-    return Team(site.name, processes, arguments, is_peer=is_peer)
+    call = "write_files" if is_alone else "write"
+    return Team(site.name, processes, arguments, is_peer=is_peer, call=call)
 
 
 def _bare_team(ours: entry.Site, stack: ExitStack, *, synchronous: str) -> Team:
@@ -185,8 +201,8 @@ def _bare_team(ours: entry.Site, stack: ExitStack, *, synchronous: str) -> Team:
 
 
 def _figures(teams: Mapping[str, Team], synchronous: str) -> list[Figure]:
-    ours, shared, server, bare = (teams.get(name) for name in _NAMES)
-    if ours is None or shared is None or bare is None:
+    ours, shared, server, bare, alone = (teams.get(name) for name in _NAMES)
+    if ours is None or shared is None or bare is None or alone is None:
         raise LookupError("dsud or one SQLite database could not be measured.")
     durable = synchronous == "FULL"
     figures = []
@@ -205,9 +221,8 @@ def _figures(teams: Mapping[str, Team], synchronous: str) -> list[Figure]:
             text = f"{synchronous}: the 99th percentile at {what} writers, against {name}"
             judged = at_most is not None
             figures.append(Figure(text, ours.waits(other, what), RATIO, at_most, headline=judged))
-    for what in bare.pace:
-        text = f"{synchronous}: notes in a second at {what} writers, against bare sqlite3"
-        figures.append(Figure(text, ours.times(bare, what), RATIO, floor=1.0))
+    figures += _figures_of_floors(ours, (bare, alone), synchronous)
+    figures += _figures_of_orm(alone, [each for each in (shared, server) if each], synchronous)
     for team in teams.values():
         text = f"{synchronous}: errors, {team.name}"
         at_most = 0.0 if team is ours else None
@@ -216,7 +231,22 @@ def _figures(teams: Mapping[str, Team], synchronous: str) -> list[Figure]:
     return figures
 
 
-_NAMES = (entry.OURS.name, entry.SQLITE.name, entry.POSTGRESQL.name, BARE)
+def _figures_of_floors(ours: Team, floors: Sequence[Team], synchronous: str) -> Iterator[Figure]:
+    for floor in floors:
+        for what in floor.pace:
+            text = f"{synchronous}: notes in a second at {what} writers, against {floor.name}"
+            yield Figure(text, ours.times(floor, what), RATIO, floor=1.0)
+
+
+def _figures_of_orm(alone: Team, others: Sequence[Team], synchronous: str) -> Iterator[Figure]:
+    """Say how much any package could reach that gives each writer a file and leaves Django its ORM."""
+    for other in others:
+        for what in alone.pace:
+            text = f"{synchronous}: {ALONE}, at {what} writers, against {other.name}"
+            yield Figure(text, alone.times(other, what), RATIO)
+
+
+_NAMES = (entry.OURS.name, entry.SQLITE.name, entry.POSTGRESQL.name, BARE, ALONE)
 
 
 def _panels(teams: Mapping[str, Team], synchronous: str) -> list[Panel]:

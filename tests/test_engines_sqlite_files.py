@@ -82,16 +82,16 @@ def test_make_directory__leaves_an_existing_one_alone(tmp_path: Path) -> None:
 def synced(run: Callable[[], object]) -> list[str]:
     """Return what was synced and renamed while a function ran, in order."""
     events = []
-    rename = Path.rename
+    rename = os.rename
 
     def sync(descriptor: int) -> None:
         events.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
 
-    def renamed(path: Path, target: Path) -> Path:
-        events.append(f"rename to {target.name}")
-        return rename(path, target)
+    def renamed(path: Path, target: str) -> None:
+        events.append(f"rename to {Path(target).name}")
+        rename(path, target)
 
-    with mock.patch.object(os, "fsync", sync), mock.patch.object(Path, "rename", renamed):
+    with mock.patch.object(os, "fsync", sync), mock.patch.object(os, "rename", renamed):
         run()
     return events
 

@@ -111,7 +111,7 @@ def _sign_up_in_test(key: str, *, registers: bool) -> None:
     if not registers:
         return  # A fixture brings the rows of the registry itself, or does without.
     if at_sign_up:
-        registry.put(key, unless=None, **provisioning.ready(current=True))
+        registry.put(key, unless=None, durably=True, **provisioning.ready(current=True))
     else:
         registry.rows(key).delete()
 
@@ -155,7 +155,7 @@ def expect_database_of_loaded_user(key: str) -> None:
         logger.warning("A user was loaded whose database is not registered; it goes to the trash.")
         retire(key)
     if state in (None, State.PENDING) and SIGN_UP in conf.DSUD_PROVISION:
-        provisioning.provide_after_sign_up(key)
+        provisioning.provide_after_sign_up(key, is_pending=state is not None)
 
 
 # Deletion

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from dsud.connections import uncounted
+from dsud.unsynced import unsynced
 
 
 class UserDatabase(models.Model):
@@ -190,22 +191,30 @@ def write(user_key: str, *, unless: str | None = None, **values: object) -> bool
         return created or found.update(**values) > 0  # Another process may have made it meanwhile.
 
 
-def put(user_key: str, *, unless: str | None = None, **values: object) -> bool:
+def put(
+    user_key: str, *, unless: str | None = None, durably: bool = True, **values: object
+) -> bool:
     """Do what ``write`` does, in one statement where that can be.
 
-    Written out, because a sign-up waits for it, and the ORM takes several times as long.
+    Written out, because a sign-up waits for it, and the ORM takes several times as long. What need
+    not be written ``durably`` may be lost with the power, until anything else is committed.
     """
     connection = connections[DEFAULT_DB_ALIAS]
     if not connection.features.supports_update_conflicts_with_target:
         return write(user_key, unless=unless, **values)
     row = {**_at_first(), "user_key": user_key, **values}
-    parameters = [
-        value if isinstance(value := row[name], str) else prepare(value, connection)
+    parameters: list[Any] = [
+        value if type(value := row[name]) in _AS_THEY_ARE else prepare(value, connection)
         for name, prepare in _fields()
     ]
-    with _uncounted(), connection.cursor() as cursor:
+    relaxed = nullcontext() if durably else unsynced(connection)
+    with _uncounted(), relaxed, connection.cursor() as cursor:
         cursor.execute(_insert_or_update(tuple(values)), [*parameters, unless or ""])
         return bool(cursor.rowcount > 0)
+
+
+#: Types whose values every database that has such a statement takes unprepared.
+_AS_THEY_ARE = frozenset((str, int, bool, type(None)))
 
 
 def _columns() -> list[models.Field[object, object]]:

@@ -14,7 +14,7 @@ from django.core.exceptions import ValidationError
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.utils import timezone
 
-from dsud import key_ranges, mirrors, schema, transactions
+from dsud import key_ranges, mirrors, pending, schema, transactions
 from dsud import models as registry
 from dsud.conf import FIRST_USE, conf
 from dsud.connections import alias_of, uncounted
@@ -126,21 +126,26 @@ def _make_now_or_at_commit(key: str) -> bool:
         return _make(key)
 
 
-def provide_after_sign_up(key: str) -> None:
-    """Make a database unless there is one, or the transaction that used it publishes it itself."""
+def provide_after_sign_up(key: str, *, is_pending: bool = True) -> None:
+    """Make a database unless there is one, or the transaction that used it publishes it itself.
+
+    Where it ``is_pending`` in the registry, durably, that it is ready is written without waiting for
+    the disk: should the power take that back, the next process that makes one registers it again.
+    """
     if engine().staged_here(key) is None:
         with _disk_errors_typed(key):
-            _make(key)
+            _make(key, durably=not is_pending)
+    pending.register_once()
 
 
-def _make(key: str) -> bool:
+def _make(key: str, *, durably: bool = True) -> bool:
     initialize_location(key)
     first = {} if engine().exists(key) else begin_with(key)  # No lock yet: it writes.
     with engine().lock(key):
         if engine().exists(key):
             return False
         engine().stage(key, prepare(), **(first or begin_with(key))).publish()
-    announce(key)
+    announce(key, durably=durably)
     return True
 
 
@@ -187,9 +192,9 @@ def _disk_errors_typed(key: str) -> Iterator[None]:
         ) from error
 
 
-def announce(key: str) -> None:
+def announce(key: str, *, durably: bool = True) -> None:
     """Register a published database; without its lock, for which holders of ``default`` may wait."""
-    tell(key, is_registered=register(key, current=True))
+    tell(key, is_registered=register(key, current=True, durably=durably))
 
 
 def tell(key: str, *, is_registered: bool) -> None:
@@ -201,7 +206,7 @@ def tell(key: str, *, is_registered: bool) -> None:
     user_database_provisioned.send(sender=None, user_key=key)
 
 
-def register(key: str, *, current: bool) -> bool:
+def register(key: str, *, current: bool, durably: bool = True) -> bool:
     """Record that a database is ready and whether its schema is the one the code wants.
 
     Tell whether that was done: a database that is registered as deleted stays so.
@@ -210,7 +215,7 @@ def register(key: str, *, current: bool) -> bool:
     with suppress(UserDatabaseDoesNotExist):  # As of one that is staged for a test.
         values["size"] = engine().size(key)
         values["last_used"] = timezone.now()
-    return registry.put(key, unless=State.DELETED, **values)
+    return registry.put(key, unless=State.DELETED, durably=durably, **values)
 
 
 def ready(*, current: bool) -> dict[str, object]:

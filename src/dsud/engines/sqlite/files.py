@@ -43,22 +43,23 @@ class Locked(OSError):
     """Somebody else keeps a lock for longer than ``LOCK_WAIT``."""
 
 
-# Private and durable
+# Private and durable; by names in text where a sign-up waits, because paths take longer than the disk
 
 
-def make_directory(path: Path) -> None:
+def make_directory(path: Path | str) -> None:
     """Make a directory that only its owner may enter, and its parents; durable with what is in it."""
+    name = str(path)
     try:
-        path.mkdir(mode=DIRECTORY_MODE)
+        os.mkdir(name, DIRECTORY_MODE)  # noqa: PTH102
     except FileExistsError:
         return
     except FileNotFoundError:
-        make_directory(path.parent)
-        make_directory(path)
+        make_directory(os.path.dirname(name))  # noqa: PTH120
+        make_directory(name)
         return
     # The umask may have taken more, and must be left alone: it belongs to the whole process.
-    if stat.S_IMODE(path.stat().st_mode) != DIRECTORY_MODE:
-        path.chmod(DIRECTORY_MODE)
+    if stat.S_IMODE(os.stat(name).st_mode) != DIRECTORY_MODE:  # noqa: PTH116
+        os.chmod(name, DIRECTORY_MODE)  # noqa: PTH101
 
 
 def open_private(path: Path | str, flags: int) -> int:
@@ -69,7 +70,7 @@ def open_private(path: Path | str, flags: int) -> int:
     return descriptor
 
 
-def sync_directory(path: Path) -> None:
+def sync_directory(path: Path | str) -> None:
     """Make the names in a directory durable, and those made before it on the way there.
 
     File systems with a journal keep the order of names; only POSIX would have each level synced,
@@ -83,7 +84,7 @@ def sync_file(path: Path) -> None:
     _sync(path, os.O_RDONLY)
 
 
-def _sync(path: Path, flags: int) -> None:
+def _sync(path: Path | str, flags: int) -> None:
     descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
@@ -157,16 +158,19 @@ def live_database(directory: Path) -> Path | None:
     whoever still has the old file open would delete the new one's -wal.
     """
     first = f"{directory}/1/{DATABASE}"  # Not joined, which takes longer than to look.
-    if is_there(first):
-        return Path(first)
+    return Path(first) if is_there(first) else later_database(directory)
+
+
+def later_database(directory: Path | str) -> Path | None:
+    """Return the path of the user's database where it is not the first that there was in its place."""
     number = _newest_generation(directory)
     if number <= 1:
         return None
-    path = directory / str(number) / DATABASE
-    return path if is_there(path) else None
+    path = f"{directory}/{number}/{DATABASE}"
+    return Path(path) if is_there(path) else None
 
 
-def _newest_generation(directory: Path) -> int:
+def _newest_generation(directory: Path | str) -> int:
     try:
         names = _names_in(directory)
     except (FileNotFoundError, NotADirectoryError):
@@ -175,7 +179,7 @@ def _newest_generation(directory: Path) -> int:
     return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
-def _names_in(directory: Path) -> list[str]:
+def _names_in(directory: Path | str) -> list[str]:
     with os.scandir(directory) as entries:
         return [entry.name for entry in entries]
 
@@ -191,11 +195,11 @@ def publish(staged: Path, user_key: str) -> Path:
         raise UserDatabaseAlreadyExists(
             user_key, f"User {user_key!r} has a database already; it was left as it is."
         )
-    target = directory / str(number + 1)
+    target = f"{directory}/{number + 1}"
     # rename(2) refuses a target that is not empty: two can never both publish.
-    staged.rename(target)
+    os.rename(staged, target)  # noqa: PTH104
     sync_directory(directory)
-    return target / DATABASE
+    return Path(f"{target}/{DATABASE}")
 
 
 def move_to_trash(database: Path) -> Path:
@@ -210,9 +214,9 @@ def move_to_trash(database: Path) -> Path:
 def new_staging_directory(directory: Path) -> Path:
     """Make an empty directory for a database to be built in; the caller holds the lock."""
     remove_leftovers(directory)
-    staged = directory / f"{STAGED}{secrets.token_hex(6)}"
+    staged = f"{directory}/{STAGED}{secrets.token_hex(6)}"
     make_directory(staged)
-    return staged
+    return Path(staged)
 
 
 def remove_staged(directory: Path, *, pid: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import weakref
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from django.utils.timezone import make_naive
 from dsud.conf import EngineSettings
 from dsud.engines.base import BaseEngine
 from dsud.engines.sqlite import connection, files, snapshots
-from dsud.engines.sqlite.paths import fan_and_name, quoted, uri_of, user_directory
+from dsud.engines.sqlite.paths import fan_and_name, quoted, uri_of
 from dsud.engines.sqlite.staged import StagedFile, StagedHere, StagedInMemory
 from dsud.exceptions import UserDatabaseDoesNotExist, UserDatabaseUnavailable
 from dsud.pool import pool
@@ -65,8 +66,8 @@ class Places(BaseEngine):
         try:
             if files.is_there(usual := self._usual_name(user_key)):
                 return usual
-            path = files.live_database(user_directory(self.location, user_key))
-            return None if path is None else str(path)
+            later = files.later_database(f"{self.root}/{fan_and_name(user_key)}")
+            return None if later is None else str(later)
         except OSError as error:
             raise UserDatabaseUnavailable(
                 user_key,
@@ -96,9 +97,10 @@ class Places(BaseEngine):
         path = self._live(user_key)
         if path is None:
             raise self._missing(user_key)
+        size = path.stat().st_size
         with suppress(FileNotFoundError):  # Whoever closes the database last may take it away.
-            return path.stat().st_size + path.with_name(path.name + "-wal").stat().st_size
-        return path.stat().st_size
+            size += os.stat(f"{path}-wal").st_size  # noqa: PTH116, because a path takes longer
+        return size
 
     def last_written(self, user_key: str) -> datetime | None:
         """Return when the user's file or its -wal was written last."""

@@ -1,0 +1,10 @@
+from django.db import migrations
+
+from benchmarks.diary.apart.shelves import added
+
+
+class Migration(migrations.Migration):
+    """Four tables more."""
+
+    dependencies = [("apart", "0001_initial")]
+    operations = added(0)

@@ -1,0 +1,10 @@
+from django.db import migrations
+
+from benchmarks.diary.apart.shelves import with_notes
+
+
+class Migration(migrations.Migration):
+    """A column for notes in two tables."""
+
+    dependencies = [("apart", "0004_shelves_2")]
+    operations = with_notes(1)

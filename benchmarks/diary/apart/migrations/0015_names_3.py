@@ -1,0 +1,10 @@
+from django.db import migrations
+
+from benchmarks.diary.apart.shelves import with_longer_names
+
+
+class Migration(migrations.Migration):
+    """Longer names in two tables."""
+
+    dependencies = [("apart", "0014_notes_6")]
+    operations = with_longer_names(2)
