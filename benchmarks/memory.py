@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import resource
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
+from dataclasses import replace
 
 from benchmarks import field
-from benchmarks.contenders import Contender
 from benchmarks.figures import Figure, Panel, Report
 
 #: Users who are active at the same time.
@@ -31,7 +28,7 @@ USUAL = 1024
 #: Handles that a process has beside those of users: its own, and what threads have of `default`.
 CONSTANT = 64
 
-BARE = "bare sqlite3"
+ENTRANTS = (field.OURS, field.SQLITE, field.POSTGRESQL, field.USER_DB, field.LITE, field.FLOOR)
 
 
 def run(*, quick: bool = False) -> Report:
@@ -40,19 +37,17 @@ def run(*, quick: bool = False) -> Report:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     figures: list[Figure] = []
     panels: list[Panel] = []
-    with ExitStack() as stack:
-        entrants = (field.OURS, field.SQLITE, field.POSTGRESQL, field.USER_DB, field.LITE)
-        sites, absent = stack.enter_context(
-            field.gather(entrants, environment={"BENCH_TABLES": TABLES}, quick=quick)
-        )
+    with field.gather(ENTRANTS, environment={"BENCH_TABLES": TABLES}, quick=quick) as (
+        (*sites, bare),
+        absent,
+    ):
         for site in sites:
             users = min(_most(site), active[-1])
             with site.starts("benchmarks.holding") as process:
                 process.ask("prepare", users=users + 8, notes=NOTES)
         ours, *others = sites
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dsud-bench-")))
         for users in active:
-            floor = _bare(ours, place / str(users), users)
+            floor = _bare(ours, replace(bare, directory=bare.directory / str(users)), users)
             found = {limit: _served(ours, users, limit) for limit in (USUAL, hard)}
             figures += _figures(users, found, floor)
             panels.append(_panel(users, found[hard], floor, others))
@@ -84,12 +79,12 @@ def _served(site: field.Site, users: int, files: int) -> dict[str, int]:
     return found
 
 
-def _bare(ours: field.Site, place: Path, users: int) -> dict[str, int]:
+def _bare(ours: field.Site, bare: field.Site, users: int) -> dict[str, int]:
     with ours.starts("benchmarks.returning") as process:
         asked, template = process.ask("statements"), process.ask("template")
-    with Contender(BARE, work="benchmarks.floor", directory=place) as floor:
+    with bare.starts("benchmarks.floor") as floor:
         paths = floor.ask("make_files", template=template, times=users + 8)
-    with Contender(BARE, work="benchmarks.floor", directory=place) as floor:
+    with bare.starts("benchmarks.floor") as floor:
         floor.ask("hold", paths=paths[users:], **asked)
         found: dict[str, int] = floor.ask("hold", paths=paths[:users], **asked)
     return found
@@ -124,7 +119,7 @@ def _figures(users: int, found: dict[int, dict[str, int]], floor: dict[str, int]
 def _panel(
     users: int, held: dict[str, int], floor: dict[str, int], others: list[field.Site]
 ) -> Panel:
-    bars = {field.OURS.name: held["grown"] / 1e6, BARE: floor["grown"] / 1e6}
+    bars = {field.OURS.name: held["grown"] / 1e6, field.FLOOR.name: floor["grown"] / 1e6}
     for site in others:
         if users <= _most(site):
             bars[site.name] = _served(site, users, held["files"])["grown"] / 1e6
