@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,14 +17,22 @@ from dsud.context import _active
 from dsud.engines.scratch import scratch
 from dsud.leases import Force
 from dsud.pool import pool
+from tests import flushing
 
 #: Templates of user databases by schema, as a process keeps them in memory.
 _images: dict[str, bytes] = {}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let tests put user databases where they put everything."""
+    """Let tests put user databases where they put everything, and flush quickly."""
     scratch.allow(Path(tempfile.gettempdir()))
+    flushing.make_quick()
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what is there for all of the run: it is asked often, and is not quick."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -832,7 +832,6 @@ print(json.dumps([kills, seen, portraits()]))
         )
     )
     kills, seen, after = report
-    print(kills, seen)
     assert kills >= 8
     assert len(set(seen)) > 2, sorted(set(seen))  # The moments were spread over the run.
     assert after == before
@@ -943,6 +942,7 @@ with use_user(1):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_split__site_of_300_users_and_200000_rows(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
