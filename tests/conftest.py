@@ -17,7 +17,7 @@ from dsud.context import _active
 from dsud.engines.scratch import scratch
 from dsud.leases import Force
 from dsud.pool import pool
-from tests import flushing
+from tests import flushing, warm
 
 #: Templates of user databases by schema, as a process keeps them in memory.
 _images: dict[str, bytes] = {}
@@ -36,7 +36,8 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the directory that the settings made for this process."""
+    """Remove the directory that the settings made for this process, and end its warm interpreter."""
+    warm.close()
     shutil.rmtree(settings.BASE_DIR, ignore_errors=True)
 
 

@@ -57,7 +57,7 @@ sys.modules["__main__"] = types.ModuleType("__main__")
 exec(compile(told["code"], "<string>", "exec"), vars(sys.modules["__main__"]))
 """
 
-#: What has been imported of a test does not reach the interpreter, nor do the settings of one.
+#: What differs from script to script reaches the child only.
 KEPT_BACK = ("PYTHONPATH", "DJANGO_SETTINGS_MODULE")
 
 
@@ -73,6 +73,12 @@ class Interpreter:
             stdout=subprocess.PIPE,
             bufsize=0,  # Because one waits for what is not in a buffer.
         )
+
+    def close(self) -> None:
+        """End the process."""
+        cast("IO[bytes]", self._process.stdin).close()  # It ends when it is told no more.
+        with self._process:
+            pass
 
     def run(self, code: str, *arguments: str, **told: object) -> "subprocess.CompletedProcess[str]":
         """Run a script to its end."""
@@ -96,6 +102,13 @@ class Interpreter:
 
 interpreter = cache(Interpreter)
 _busy = threading.Lock()
+
+
+def close() -> None:
+    """End the interpreter, if there is one."""
+    if interpreter.cache_info().currsize:
+        interpreter().close()
+        interpreter.cache_clear()
 
 
 def run(
