@@ -31,11 +31,11 @@ demo: $(INSTALLED) ## Serve the example site with sample users on 127.0.0.1.
 	@exec $(RUN) example/demo.py
 
 test: $(INSTALLED) $(VENV)/.with-test ## Run the whole test suite.
-	$(RUN) -m pytest -n 2 $(ARGS)
+	$(RUN) -m pytest -n 2 --dist worksteal $(ARGS)
 
 coverage: $(INSTALLED) $(VENV)/.with-test ## Run the test suite and report which lines and branches it reaches.
 	$(RUN) -m coverage erase
-	$(RUN) -m coverage run -m pytest -n 2 $(ARGS)
+	$(RUN) -m coverage run -m pytest -n 2 --dist worksteal $(ARGS)
 	$(RUN) -m coverage combine --quiet
 	$(RUN) -m coverage report
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -22,11 +20,11 @@ TABLES = "20"
 #: How many users come in a turn.
 TURN = 12
 
-BARE = "bare sqlite3"
+BARE = field.FLOOR.name
 STATEMENTS = "dsud, the same statements"
 STOCK = "Django's own connection, the same statements"
 OPEN = "dsud, still open"
-TIDY, BARE_TIDY = "dsud, no -wal beside it", "bare sqlite3, no -wal beside it"
+TIDY, BARE_TIDY = "dsud, no -wal beside it", f"{BARE}, no -wal beside it"
 PEERS = (field.USER_DB, field.LITE)
 
 #: What NORMAL does not promise.
@@ -84,16 +82,15 @@ def _measure(synchronous: str, *, rounds: int, quick: bool) -> tuple[Turns, dict
     turns = Turns({})
     # Peers take a tenth of a second for each user, so they are asked once.
     peers = PEERS if synchronous == "NORMAL" else ()
-    entrants = (field.OURS, field.SQLITE, *peers)
+    entrants = (field.OURS, field.SQLITE, *peers, field.FLOOR)
     environment = {"BENCH_SYNCHRONOUS": synchronous, "BENCH_TABLES": TABLES}
     with ExitStack() as stack:
         gathered = field.gather(entrants, environment=environment, quick=quick)
-        sites, absent = stack.enter_context(gathered)
+        (*sites, bare), absent = stack.enter_context(gathered)
         contenders = [stack.enter_context(site.starts("benchmarks.returning")) for site in sites]
         for each in contenders:
             each.ask("prepare", users=USERS, notes=NOTES)
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dsud-bench-")))
-        floor = stack.enter_context(Contender(BARE, work="benchmarks.floor", directory=place))
+        floor = stack.enter_context(bare.starts("benchmarks.floor"))
         asked = contenders[0].ask("statements")
         race = Race(turns, contenders, floor, {**asked, "synchronous": synchronous})
         for _ in range(rounds):

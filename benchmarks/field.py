@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks import environments, postgresql
@@ -31,7 +31,7 @@ class Entrant:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Site:
     """An entrant whose environment and server are there, with a directory of its own."""
 
@@ -57,6 +57,16 @@ class Site:
             environment=self.environment,
         )
 
+    def visits(self) -> Contender:
+        """Start a process that visits it, or does the same without a site."""
+        return self.starts(
+            "benchmarks.visits" if self.entrant.settings else "benchmarks.bare_visits"
+        )
+
+    def told(self, **environment: str) -> Site:
+        """Return the same site with more in its environment."""
+        return replace(self, environment={**self.environment, **environment})
+
     def surroundings(self) -> dict[str, str]:
         """Return all environment variables of a server of it, such as gunicorn."""
         ours = not self.entrant.peer
@@ -67,6 +77,12 @@ _OF = "benchmarks.diary.settings."
 
 OURS = Entrant("dsud", _OF + "ours")
 SQLITE = Entrant("one SQLite database", _OF + "sqlite")
+#: Django as it is if nobody says otherwise: it opens the database anew for every request.
+UNKEPT = Entrant(
+    "one SQLite database, CONN_MAX_AGE=0", _OF + "sqlite", environment={"BENCH_MAX_AGE": "0"}
+)
+#: A site of one user, who needs no column: what dsud itself calls for is the difference.
+UNOWNED = Entrant("one SQLite database, nobody's rows", _OF + "unowned")
 POSTGRESQL = Entrant("one PostgreSQL database", _OF + "postgresql", database="plain")
 USER_DB = Entrant("django-sqlite-user-db 0.1.2", _OF + "user_db", peer="django-sqlite-user-db")
 LITE = Entrant("dj-lite-tenant 0.2.0", _OF + "lite", peer="dj-lite-tenant")
@@ -83,11 +99,14 @@ TENANTS = Entrant(
 #: Nobody's site, but the most that anybody could reach who gives each writer a file and uses Django's ORM.
 ALONE = Entrant("Django's ORM, a file for each writer", _OF + "alone")
 
+#: No site, but the same work without one.
+FLOOR = Entrant("bare sqlite3", "")
+
 #: Who answers requests; with the template, dj-lite-tenant only makes databases in another way.
 EVERYBODY = (OURS, SQLITE, POSTGRESQL, USER_DB, LITE, TENANTS)
 
-#: Who needs nothing installed and no server: the field of a quick run.
-AT_HAND = (OURS, SQLITE)
+#: The field of a quick run; nobody in it needs anything installed, or a server.
+AT_HAND = (OURS, SQLITE, UNOWNED, FLOOR)
 
 #: What nobody can measure here, for `Report.absent` of benchmarks whose work it could do.
 ELSEWHERE = {

@@ -48,9 +48,27 @@ def run(*, quick: bool = False) -> Report:
             "x",
             at_most=1.5,
         ),
+        *_pages(plain, number),
         *_memory(plain, size),
     ]
     return Report(f"A deploy of {plain['statements']} statements to a fleet of {number:,}", figures)
+
+
+def _pages(found: dict[str, Any], number: int) -> list[Figure]:
+    """Return what operators wait for, once the process has started."""
+    pages = {
+        "page": "the first hundred",
+        "sorted": "filtered and sorted",
+        "outdated": "those that are outdated",
+        "json": "the first hundred by size, as JSON",
+    }
+    return [
+        Figure(f"`migrate_user_dbs --{name}`, {number:,} databases", seconds, "s", at_most=1)
+        for name, seconds in found["foreseen"].items()
+    ] + [
+        Figure(f"`show_user_dbs`, 100,000 databases: {pages[name]}", seconds, "s", at_most=0.5)
+        for name, seconds in found["shown"].items()
+    ]
 
 
 def _memory(found: dict[str, Any], size: int) -> list[Figure]:

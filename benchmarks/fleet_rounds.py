@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
@@ -10,7 +11,8 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TypeAlias
 
@@ -29,6 +31,14 @@ Bound: TypeAlias = tuple[str, tuple[object, ...]]
 
 #: How many rows the registry has when it is asked who is outdated.
 REGISTERED = 100_000
+
+#: What operators ask of a registry of that size: the first page, one that is looked for, and numbers.
+PAGES: dict[str, list[str]] = {
+    "page": [],
+    "sorted": ["--larger-than", "5MB", "--unused-since", "90d", "--sort", "last-used", "--reverse"],
+    "outdated": ["--outdated"],
+    "json": ["--json", "--sort", "size", "--limit", "100"],
+}
 
 
 def prepare(number: int) -> None:
@@ -67,6 +77,7 @@ def measure(number: int, by_django: int, turn_of: int) -> dict[str, object]:
     """Let each way take its turns, and return what they took for one database."""
     from dsud.migrating import Migrator
 
+    foreseen = {name: command("migrate_user_dbs", f"--{name}") for name in ("plan", "check")}
     migrator = Migrator(run="benchmark", snapshots="never")
     plan = plan_of(migrator, "1")
     keys = [str(key) for key in range(1, number + 1)]
@@ -85,11 +96,16 @@ def measure(number: int, by_django: int, turn_of: int) -> dict[str, object]:
             taken[name].append(timed(ways[name], turn))
         names.append(names.pop(0))
     taken["django"] = [timed(migrate_each, slow)]
+    verified = timed(verify, [*slow, *keys])[0]
+    register_many()
+    ledger = ask_ledger()
     return {
         "taken": taken,
         "statements": len(unchecked(plan)),
-        "verify": timed(verify, [*slow, *keys])[0],
-        "ledger": ask_ledger(),
+        "verify": verified,
+        "foreseen": foreseen,
+        "ledger": ledger,
+        "shown": show(),
     }
 
 
@@ -106,21 +122,55 @@ def crowd(number: int, size: int) -> dict[str, float]:
     return {name: resource.getrusage(who).ru_maxrss / 1024 for name, who in whom.items()}
 
 
+def register_many() -> None:
+    """Have the registry say of all, and of many more that have no file, that they are current."""
+    from django.utils import timezone
+
+    from dsud import schema
+    from dsud.models import UserDatabase
+
+    current, now = schema.fingerprint(), timezone.now()
+    UserDatabase.objects.update(schema=current)
+    UserDatabase.objects.bulk_create(
+        UserDatabase(
+            user_key=f"more{key}",
+            state="ready",
+            schema=current,
+            size=key * 1_009 % 10_000_000,
+            last_used=now - timedelta(minutes=key * 17 % 500_000),
+        )
+        for key in range(REGISTERED)
+    )
+
+
 def ask_ledger() -> float:
     """Return the seconds it takes to see that nothing is to be done for many databases."""
     from dsud import models as registry
     from dsud import rollout, schema
-    from dsud.models import UserDatabase
 
     current = schema.fingerprint()
-    UserDatabase.objects.update(schema=current)
-    UserDatabase.objects.bulk_create(
-        UserDatabase(user_key=f"more{key}", state="ready", schema=current)
-        for key in range(REGISTERED)
-    )
     start = time.perf_counter()
     if rollout.outdated() or registry.count_current(current) < REGISTERED:
         raise RuntimeError
+    return time.perf_counter() - start
+
+
+def show() -> dict[str, float]:
+    """Return the seconds that each page takes, when one database in a thousand could not be migrated."""
+    from dsud.models import UserDatabase
+
+    failed = UserDatabase.objects.filter(user_key__startswith="more", user_key__endswith="000")
+    failed.update(schema="older", last_error="OperationalError: disk I/O error")
+    return {name: command("show_user_dbs", *given) for name, given in PAGES.items()}
+
+
+def command(name: str, *arguments: str) -> float:
+    """Return the seconds that a command takes in a process that has started, to the end of its output."""
+    from django.core.management import CommandError, call_command
+
+    start = time.perf_counter()
+    with suppress(CommandError):  # With which ``--check`` says that there is something to do.
+        call_command(name, *arguments, stdout=io.StringIO(), stderr=io.StringIO())
     return time.perf_counter() - start
 
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import resource
-import tempfile
-from contextlib import ExitStack
-from pathlib import Path
+from dataclasses import replace
 
 from benchmarks import field
-from benchmarks.contenders import Contender
 from benchmarks.figures import Figure, Panel, Report
 
 #: Users who are active at the same time.
@@ -34,7 +31,7 @@ USUAL = 1024
 #: Handles that a process has beside those of users: its own, and what threads have of `default`.
 CONSTANT = 64
 
-BARE = "bare sqlite3"
+ENTRANTS = (field.OURS, field.SQLITE, field.POSTGRESQL, field.USER_DB, field.LITE, field.FLOOR)
 
 
 def run(*, quick: bool = False) -> Report:
@@ -43,20 +40,16 @@ def run(*, quick: bool = False) -> Report:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     figures: list[Figure] = []
     panels: list[Panel] = []
-    with ExitStack() as stack:
-        entrants = (field.OURS, field.SQLITE, field.POSTGRESQL, field.USER_DB, field.LITE)
-        sites, absent = stack.enter_context(
-            field.gather(entrants, environment=ENVIRONMENT, quick=quick)
-        )
+    with field.gather(ENTRANTS, environment=ENVIRONMENT, quick=quick) as ((*sites, bare), absent):
         for site in sites:
             users = min(_most(site), active[-1])
             with site.starts("benchmarks.holding") as process:
                 process.ask("prepare", users=users + 8, notes=NOTES)
         ours, *others = sites
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dsud-bench-")))
         for users in active:
             found = {limit: _served(ours, users, limit) for limit in (USUAL, hard)}
-            floors = _bare(ours, place / str(users), users, found)
+            place = replace(bare, directory=bare.directory / str(users))
+            floors = _bare(ours, place, users, found)
             figures += _figures(users, found, floors)
             panels.append(_panel(users, found[hard], floors[hard], others))
     return Report(
@@ -88,16 +81,16 @@ def _served(site: field.Site, users: int, files: int) -> dict[str, int]:
 
 
 def _bare(
-    ours: field.Site, place: Path, users: int, found: dict[int, dict[str, int]]
+    ours: field.Site, bare: field.Site, users: int, found: dict[int, dict[str, int]]
 ) -> dict[int, dict[str, int]]:
     """Return what bare SQLite takes, with as many open as were with each limit."""
     with ours.starts("benchmarks.returning") as process:
         asked, template = process.ask("statements"), process.ask("template")
-    with Contender(BARE, work="benchmarks.floor", directory=place) as floor:
+    with bare.starts("benchmarks.floor") as floor:
         paths = floor.ask("make_files", template=template, times=users + 8)
     floors = {}
     for limit, held in found.items():
-        with Contender(BARE, work="benchmarks.floor", directory=place) as floor:
+        with bare.starts("benchmarks.floor") as floor:
             floor.ask("hold", paths=paths[users:], **asked)
             floors[limit] = floor.ask("hold", paths=paths[:users], most=held["opened"], **asked)
     return floors
@@ -134,7 +127,7 @@ def _figures(
 def _panel(
     users: int, held: dict[str, int], floor: dict[str, int], others: list[field.Site]
 ) -> Panel:
-    bars = {field.OURS.name: held["grown"] / 1e6, BARE: floor["grown"] / 1e6}
+    bars = {field.OURS.name: held["grown"] / 1e6, field.FLOOR.name: floor["grown"] / 1e6}
     for site in others:
         if users <= _most(site):
             bars[site.name] = _served(site, users, held["files"])["grown"] / 1e6

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import turns
+from benchmarks import field, turns
 from benchmarks.figures import Figure, Panel, Report
-from benchmarks.sides import BARE, DSUD, FLOOR, PLAIN, Side, site
 from benchmarks.turns import per_second, ratio, typical
 from benchmarks.visits import CREATE, LIST
 
@@ -21,22 +18,19 @@ CAP, TIMES = 20, (1, 3, 12)
 
 NOTES, TURN, THREADS = 50, 100, 8
 
+DSUD, PLAIN, FLOOR = (each.name for each in (field.OURS, field.SQLITE, field.FLOOR))
+
 
 def run(*, quick: bool = False) -> Report:
     """Let working sets of all sizes visit one site, turn by turn, with one thread and with eight."""
     figures: list[Figure] = []
     panels: list[Panel] = []
     users = CAP * TIMES[-1]
-    capped = {"BENCH_MAX_OPEN": str(CAP)}
-    with tempfile.TemporaryDirectory(prefix="dsud-bench-") as name, ExitStack() as stack:
-        contenders = {
-            side.name: stack.enter_context(side.start(Path(name)))
-            for side in (
-                site(DSUD, "ours", **capped),
-                site(PLAIN, "sqlite"),
-                Side(FLOOR, "", {**capped, "BENCH_SYNCHRONOUS": "FULL"}, work=BARE),
-            )
-        }
+    told = {"BENCH_MAX_OPEN": str(CAP), "BENCH_SYNCHRONOUS": "FULL"}
+    with ExitStack() as stack:
+        entrants = (field.OURS, field.SQLITE, field.FLOOR)
+        sites, _ = stack.enter_context(field.gather(entrants, environment=told, quick=quick))
+        contenders = {each.name: stack.enter_context(each.visits()) for each in sites}
         for each in contenders.values():
             each.ask("fill", users=users, notes=NOTES)
         rounds = 4 if quick else 10

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -67,9 +65,9 @@ def run(*, quick: bool = False) -> Report:
 
 
 def _measure(rounds: int, *, quick: bool) -> tuple[Found, dict[str, str]]:
-    entrants = (field.OURS, field.SQLITE, *PEERS)
+    entrants = (field.OURS, field.SQLITE, *PEERS, field.FLOOR)
     with ExitStack() as stack:
-        sites, absent = stack.enter_context(
+        (*sites, bare), absent = stack.enter_context(
             field.gather(entrants, environment={"BENCH_TABLES": TABLES}, quick=quick)
         )
         contenders = [stack.enter_context(site.starts("benchmarks.signing_up")) for site in sites]
@@ -80,10 +78,7 @@ def _measure(rounds: int, *, quick: bool) -> tuple[Found, dict[str, str]]:
                 "template": process.ask("template"),
                 "query": process.ask("statements")["read"][0],
             }
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dsud-bench-")))
-        floor = stack.enter_context(
-            Contender("bare sqlite3", work="benchmarks.floor", directory=place)
-        )
+        floor = stack.enter_context(bare.starts("benchmarks.floor"))
         turns: dict[str, list[float]] = {}
         for number in range(rounds):
             for name, seconds in _round(

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from benchmarks import request_in_process, request_served, serving
 from benchmarks.figures import Report
 from benchmarks.request_served import Pace
@@ -13,20 +10,15 @@ from benchmarks.request_served import Pace
 def run(*, quick: bool = False) -> Report:
     """Measure requests in the process itself, and over HTTP under load."""
     absent: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="dsud-bench-") as name:
-        alone, served = Path(name, "alone"), Path(name, "served")
-        alone.mkdir()
-        served.mkdir()
-        figures, panels = request_in_process.measure(
-            alone, rounds=8 if quick else 16, quick=quick, absent=absent
-        )
-        found = request_served.measure(
-            served,
-            processes=[2] if quick else [1, 2, 4],
-            pace=Pace(3, 0.8) if quick else Pace(3, 1.0),
-            quick=quick,
-            absent=absent,
-        )
+    figures, panels = request_in_process.measure(
+        rounds=8 if quick else 16, quick=quick, absent=absent
+    )
+    found = request_served.measure(
+        processes=[2] if quick else [1, 2, 4],
+        pace=Pace(3, 0.8) if quick else Pace(3, 1.0),
+        quick=quick,
+        absent=absent,
+    )
     return Report(
         "A request: a list of 20 rows, and a new row; hot set of 50 users",
         figures + found.figures,

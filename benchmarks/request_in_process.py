@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
-from benchmarks import sides, turns
+from benchmarks import field, turns
 from benchmarks.contenders import Contender
 from benchmarks.figures import Figure, Panel
-from benchmarks.sides import BARE, DSUD, FLOOR, PLAIN, UNKEPT, Side, site
 from benchmarks.turns import Turn, processor, ratio, typical
 from benchmarks.visits import CREATE, LIST
 
@@ -20,9 +18,12 @@ TURN = 50
 
 THREADS = 16
 
+ENTRANTS = (field.OURS, field.SQLITE, field.FLOOR, field.UNKEPT, field.POSTGRESQL)
+DSUD, PLAIN, FLOOR, UNKEPT, POSTGRESQL = (each.name for each in ENTRANTS)
+
 
 def measure(
-    directory: Path, *, rounds: int, quick: bool, absent: dict[str, str]
+    *, rounds: int, quick: bool, absent: dict[str, str]
 ) -> tuple[list[Figure], list[Panel]]:
     """Let all contenders list and create, turn by turn; with FULL, then with NORMAL.
 
@@ -31,30 +32,18 @@ def measure(
     figures: list[Figure] = []
     panels: list[Panel] = []
     for synchronous in ("FULL",) if quick else ("FULL", "NORMAL"):
-        own = directory / synchronous
-        own.mkdir()
+        durable = {"BENCH_SYNCHRONOUS": synchronous}
         with ExitStack() as stack:
-            postgres = [] if quick else stack.enter_context(sides.with_postgresql(own, absent))
-            contenders = [
-                stack.enter_context(each.start(own))
-                for each in [*_sides(synchronous, quick=quick), *postgres]
-            ]
+            gathered = field.gather(ENTRANTS, environment=durable, quick=quick)
+            sites, missing = stack.enter_context(gathered)
+            absent.update(missing)
+            contenders = [stack.enter_context(each.visits()) for each in sites]
             for each in contenders:
                 each.ask("fill", users=USERS, notes=NOTES)
             found, charts = _compare(contenders, rounds=rounds, synchronous=synchronous)
         figures += found
         panels += charts
     return figures, panels
-
-
-def _sides(synchronous: str, *, quick: bool) -> list[Side]:
-    durable = {"BENCH_SYNCHRONOUS": synchronous}
-    sides = [
-        site(DSUD, "ours", **durable),
-        site(PLAIN, "sqlite", **durable),
-        Side(FLOOR, "", durable, work=BARE),
-    ]
-    return sides if quick else [*sides, site(UNKEPT, "sqlite", **durable, BENCH_MAX_AGE="0")]
 
 
 def _compare(

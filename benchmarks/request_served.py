@@ -5,23 +5,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from benchmarks import serving, sides
+from benchmarks import field as entry
+from benchmarks import serving
 from benchmarks.contenders import Contender
+from benchmarks.field import Site
 from benchmarks.figures import Figure, Panel
-from benchmarks.request_in_process import NOTES, USERS
+from benchmarks.request_in_process import DSUD, NOTES, PLAIN, POSTGRESQL, UNKEPT, USERS
 from benchmarks.serving import Server
-from benchmarks.sides import DSUD, PLAIN, POSTGRESQL, UNKEPT, Side, site
 from benchmarks.turns import Turn, p99, per_second, ratio, typical
 from benchmarks.visits import CREATE, LIST
 
+ENTRANTS = (entry.OURS, entry.SQLITE, entry.UNKEPT, entry.POSTGRESQL)
+
 #: The sessions of the users of each contender's site.
-Sessions = Mapping[Side, list[str]]
+Sessions = Mapping[Site, list[str]]
 
 #: How a server for a contender is started.
-Start = Callable[[Side], AbstractContextManager[Server]]
+Start = Callable[[Site], AbstractContextManager[Server]]
 
 
 @dataclass
@@ -44,24 +48,18 @@ class Pace:
     seconds: float
 
 
-def measure(
-    directory: Path, *, processes: Sequence[int], pace: Pace, quick: bool, absent: dict[str, str]
-) -> Found:
+def measure(*, processes: Sequence[int], pace: Pace, quick: bool, absent: dict[str, str]) -> Found:
     """Put every contender behind every kind of server, and drive them turn by turn.
 
     A quick run has two contenders create durably, and no more.
     """
     found = Found()
     with ExitStack() as stack:
-        load = stack.enter_context(
-            Contender("the load", work="benchmarks.load", directory=directory / "load")
-        )
-        members = [site(DSUD, "ours"), site(PLAIN, "sqlite")]
-        if not quick:
-            members.append(site(UNKEPT, "sqlite"))
-            members += stack.enter_context(sides.with_postgresql(directory, absent))
-        sessions = _filled(directory, members)
-        drive = Drive(directory, load, pace, sessions, found)
+        place = Path(stack.enter_context(TemporaryDirectory(prefix="dsud-bench-")))
+        load = stack.enter_context(Contender("the load", work="benchmarks.load", directory=place))
+        sites, missing = stack.enter_context(entry.gather(ENTRANTS, quick=quick))
+        absent.update(missing)
+        drive = Drive(load, pace, _filled(sites), found)
         for number in processes:
             drive.gunicorn(number, quick=quick)
         if not quick:
@@ -70,11 +68,11 @@ def measure(
     return found
 
 
-def _filled(directory: Path, members: Sequence[Side]) -> Sessions:
+def _filled(sites: Sequence[Site]) -> Sessions:
     found = {}
-    for side in members:
-        with side.start(directory) as contender:
-            found[side] = contender.ask("fill", users=USERS, notes=NOTES)
+    for site in sites:
+        with site.visits() as contender:
+            found[site] = contender.ask("fill", users=USERS, notes=NOTES)
     return found
 
 
@@ -82,7 +80,6 @@ def _filled(directory: Path, members: Sequence[Side]) -> Sessions:
 class Drive:
     """Loads the servers of all contenders in turn."""
 
-    directory: Path
     load: Contender
     pace: Pace
     sessions: Sessions
@@ -93,8 +90,8 @@ class Drive:
         name = f"{processes} process{'es' if processes > 1 else ''}"
         connections = processes * serving.THREADS
 
-        def start(side: Side) -> AbstractContextManager[Server]:
-            return serving.gunicorn(side, self.directory, processes=processes)
+        def start(site: Site) -> AbstractContextManager[Server]:
+            return serving.gunicorn(site, processes=processes)
 
         listed = {} if quick else {f"list, {name}": LIST}
         self._on(start, connections, {f"create, FULL, {name}": CREATE, **listed})
@@ -103,55 +100,41 @@ class Drive:
 
     def uvicorn(self) -> None:
         """Create and list asynchronously."""
-
-        def start(side: Side) -> AbstractContextManager[Server]:
-            return serving.uvicorn(side, self.directory)
-
-        self._on(start, serving.THREADS, {"create, FULL, ASGI": CREATE, "list, ASGI": LIST})
+        self._on(
+            serving.uvicorn, serving.THREADS, {"create, FULL, ASGI": CREATE, "list, ASGI": LIST}
+        )
 
     def _on(
         self, start: Start, connections: int, works: Mapping[str, str], *, relaxed: bool = False
     ) -> None:
-        environment = {"BENCH_SYNCHRONOUS": "NORMAL" if relaxed else "FULL"}
-        kept = {UNKEPT: {"BENCH_MAX_AGE": "0"}}
+        synchronous = "NORMAL" if relaxed else "FULL"
         with ExitStack() as stack:
             servers = {
-                side: stack.enter_context(
-                    start(
-                        replace(
-                            side,
-                            environment={
-                                **side.environment,
-                                **environment,
-                                **kept.get(side.name, {}),
-                            },
-                        )
-                    )
-                )
-                for side in self.sessions
-                if not relaxed or side.name in (DSUD, PLAIN)
+                site: stack.enter_context(start(site.told(BENCH_SYNCHRONOUS=synchronous)))
+                for site in self.sessions
+                if not relaxed or site.name in (DSUD, PLAIN)
             }
             for name, path in works.items():
                 self._compare(name, path, servers, connections)
 
     def _compare(
-        self, name: str, path: str, servers: Mapping[Side, Server], connections: int
+        self, name: str, path: str, servers: Mapping[Site, Server], connections: int
     ) -> None:
-        turns: dict[str, list[Turn]] = {side.name: [] for side in servers}
-        before = {side: len(server.errors()) for side, server in servers.items()}
-        for side, server in servers.items():  # To warm up.
-            self._turn(side, server, path=path, connections=connections, seconds=0.5)
+        turns: dict[str, list[Turn]] = {site.name: [] for site in servers}
+        before = {site: len(server.errors()) for site, server in servers.items()}
+        for site, server in servers.items():  # To warm up.
+            self._turn(site, server, path=path, connections=connections, seconds=0.5)
         for number in range(self.pace.turns):
             order = list(servers.items())
             first = number % len(order)
-            for side, server in order[first:] + order[:first]:
+            for site, server in order[first:] + order[:first]:
                 turn = self._turn(
-                    side, server, path=path, connections=connections, seconds=self.pace.seconds
+                    site, server, path=path, connections=connections, seconds=self.pace.seconds
                 )
-                turns[side.name].append(turn)
-        for side, server in servers.items():
-            for error, times in Counter(server.errors()[before[side] :]).items():
-                self.found.errors[f"{side.name}, {name}: {error.removeprefix(serving.MARK)}"] = (
+                turns[site.name].append(turn)
+        for site, server in servers.items():
+            for error, times in Counter(server.errors()[before[site] :]).items():
+                self.found.errors[f"{site.name}, {name}: {error.removeprefix(serving.MARK)}"] = (
                     times
                 )
         self.found.turns[name] = turns
@@ -160,13 +143,13 @@ class Drive:
             self.found.panels.append(Panel(f"{name}: {what}", unit, bars))
 
     def _turn(
-        self, side: Side, server: Server, *, path: str, connections: int, seconds: float
+        self, site: Site, server: Server, *, path: str, connections: int, seconds: float
     ) -> Turn:
         return self.load.ask(
             "drive",
             port=server.port,
             path=path,
-            sessions=self.sessions[side],
+            sessions=self.sessions[site],
             connections=connections,
             seconds=seconds,
         )

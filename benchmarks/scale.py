@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import turns
+from benchmarks import field, turns
 from benchmarks.figures import Figure, Panel, Report
-from benchmarks.sides import DSUD, PLAIN, Side, site
 from benchmarks.turns import Turn, ratio, typical
 from benchmarks.visits import CREATE, LIST
 
@@ -37,12 +34,14 @@ def run(*, quick: bool = False) -> Report:
     """Let ten users visit sites of all sizes, and two hundred the larger ones, turn by turn."""
     figures: list[Figure] = []
     bars: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory(prefix="dsud-bench-") as name, ExitStack() as stack:
+    with ExitStack() as stack:
+        asked = [(field.OURS, registered) for registered in REGISTERED]
+        asked += [] if quick else [(field.SQLITE, registered) for registered in REGISTERED[::2]]
+        entrants = [replace(who, name=_named(who, number)) for who, number in asked]
+        sites, _ = stack.enter_context(field.gather(entrants))
         contenders = [
-            _filled(stack, Path(name), side, registered)
-            for side in _sides()
-            for registered in (REGISTERED if side.settings.endswith("ours") else REGISTERED[::2])
-            if not (quick and side.settings.endswith("sqlite"))
+            _filled(stack, site, registered)
+            for site, (_, registered) in zip(sites, asked, strict=True)
         ]
         for what, path, order in WORKS[::3] if quick else WORKS:
             visits: dict[str, Any] = {"path": path, "order": order, "times": TURN, "among": FEW}
@@ -66,16 +65,8 @@ def run(*, quick: bool = False) -> Report:
     )
 
 
-def _sides() -> list[Side]:
-    return [
-        replace(side, work="benchmarks.registered")
-        for side in (site(DSUD, "ours"), site(PLAIN, "sqlite"))
-    ]
-
-
-def _filled(stack: ExitStack, directory: Path, side: Side, registered: int) -> Contender:
-    named = replace(side, name=f"{side.name}, {registered:,} users")
-    contender = stack.enter_context(named.start(directory))
+def _filled(stack: ExitStack, site: field.Site, registered: int) -> Contender:
+    contender = stack.enter_context(site.starts("benchmarks.registered"))
     active = min(MANY, registered)
     contender.ask("fill", users=active, notes=NOTES)
     if registered > active:
@@ -83,8 +74,8 @@ def _filled(stack: ExitStack, directory: Path, side: Side, registered: int) -> C
     return contender
 
 
-def _named(side: str, registered: int) -> str:
-    return f"{side}, {registered:,} users"
+def _named(entrant: field.Entrant, registered: int) -> str:
+    return f"{entrant.name}, {registered:,} users"
 
 
 def _bars(found: dict[str, list[Turn]]) -> dict[str, float]:
@@ -92,19 +83,19 @@ def _bars(found: dict[str, list[Turn]]) -> dict[str, float]:
 
 
 def _figures(what: str, found: dict[str, list[Turn]]) -> Iterator[Figure]:
-    few, some, many = (found[_named(DSUD, number)] for number in REGISTERED)
+    few, some, many = (found[_named(field.OURS, number)] for number in REGISTERED)
     yield Figure(f"{what}: 10 users registered, {FEW} active", typical(few) * 1000, "ms")
     yield Figure(f"{what}: 100,000 against 10", ratio(many, few), "x", at_most=1.1, floor=1.0)
     yield Figure("    1,000 against 10", ratio(some, few), "x", at_most=1.1)
     yield Figure("    mean instead of median, 100,000 against 10", ratio(many, few, _mean), "x")
-    if _named(PLAIN, 10) in found:
-        plain = ratio(found[_named(PLAIN, 100_000)], found[_named(PLAIN, 10)])
+    if _named(field.SQLITE, 10) in found:
+        plain = ratio(found[_named(field.SQLITE, 100_000)], found[_named(field.SQLITE, 10)])
         yield Figure("    plain Django, 100,000 against 10", plain, "x")
 
 
 def _with_many(what: str, found: dict[str, list[Turn]]) -> Iterator[Figure]:
-    some, many = (found[_named(DSUD, number)] for number in REGISTERED[1:])
-    few = found[_named(DSUD, REGISTERED[0])]
+    some, many = (found[_named(field.OURS, number)] for number in REGISTERED[1:])
+    few = found[_named(field.OURS, REGISTERED[0])]
     yield Figure(f"{what}: 100,000 against 1,000, {MANY} active", ratio(many, some), "x", 1.1)
     yield Figure(f"    {MANY} active of 100,000 against {FEW} of 10", ratio(many, few), "x")
 

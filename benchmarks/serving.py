@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.contenders import ROOT, surroundings
-from benchmarks.sides import Side
+from benchmarks.contenders import ROOT
+from benchmarks.field import Site
 
 MARK = "A view raised: "
 
@@ -32,36 +32,35 @@ class Server:
 
 
 @contextmanager
-def gunicorn(side: Side, directory: Path, *, processes: int) -> Iterator[Server]:
+def gunicorn(site: Site, *, processes: int) -> Iterator[Server]:
     """Serve a contender's site with so many processes of eight threads each."""
     command = ["gunicorn", "benchmarks.served:application", "--bind", "127.0.0.1:{port}"]
     command += ["--workers", str(processes), "--threads", str(THREADS)]
     command += ["--worker-class", "gthread", "--keep-alive", "60", "--log-level", "warning"]
-    with _running(side, directory, command) as server:
+    with _running(site, command) as server:
         yield server
 
 
 @contextmanager
-def uvicorn(side: Side, directory: Path) -> Iterator[Server]:
+def uvicorn(site: Site) -> Iterator[Server]:
     """Serve a contender's site asynchronously, with one process."""
     command = ["uvicorn", "benchmarks.served:asynchronous", "--port", "{port}", "--no-access-log"]
     command += ["--host", "127.0.0.1", "--log-level", "warning", "--lifespan", "off"]
-    with _running(side, directory, command) as server:
+    with _running(site, command) as server:
         yield server
 
 
 @contextmanager
-def _running(side: Side, directory: Path, command: list[str]) -> Iterator[Server]:
+def _running(site: Site, command: list[str]) -> Iterator[Server]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    own = directory / side.directory
-    log = own / f"server-{port}.log"
+    log = site.directory / f"server-{port}.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [side.python, "-m", *(part.format(port=port) for part in command)],
+            [site.python, "-m", *(part.format(port=port) for part in command)],
             cwd=ROOT,
-            env=surroundings(side.settings, own) | dict(side.environment),
+            env=site.surroundings(),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median, quantiles
 
 from benchmarks import field as entry
@@ -30,11 +30,13 @@ PROCESSES = max(WRITERS.values())
 #: How many users are active where each note is written as one of them, drawn by lot.
 ACTIVE = 100
 
-BARE = "bare sqlite3, a file for each writer"
+FLOOR = replace(entry.FLOOR, name=f"{entry.FLOOR.name}, a file for each writer")
+BARE = FLOOR.name
 ALONE = entry.ALONE.name
 
 #: Who draws no lots: whoever writes into a file for each writer is no site.
 FLOORS = (BARE, ALONE)
+
 DURABILITIES = {
     "FULL": "durable: FULL, synchronous_commit on",
     "NORMAL": "what NORMAL and asynchronous commit do not promise is to survive the loss of power",
@@ -143,10 +145,10 @@ def _measure(
         entrants += PEERS
     environment = {"BENCH_SYNCHRONOUS": synchronous}
     with ExitStack() as stack:
-        gathered = entry.gather(entrants, environment=environment)
-        sites, absent = stack.enter_context(gathered)
+        gathered = entry.gather((*entrants, FLOOR), environment=environment)
+        (*sites, bare), absent = stack.enter_context(gathered)
         teams = [_team_of(site, stack) for site in sites]
-        teams.append(_bare_team(sites[0], stack, synchronous=synchronous))
+        teams.append(_bare_team(bare, sites[0], stack, synchronous=synchronous))
         everybody = {team.name: team for team in teams}
         for number in range(rounds):
             writing = [each for each in teams if not each.is_peer or number < ROUNDS_OF_PEERS]
@@ -177,16 +179,12 @@ def _team_of(site: entry.Site, stack: ExitStack) -> Team:
     return Team(site.name, processes, arguments, is_peer=is_peer, call=call)
 
 
-def _bare_team(ours: entry.Site, stack: ExitStack, *, synchronous: str) -> Team:
+def _bare_team(bare: entry.Site, ours: entry.Site, stack: ExitStack, *, synchronous: str) -> Team:
     """Return processes that write the statement of ours into copies of our template."""
     with ours.starts("benchmarks.returning") as process:
         asked = process.ask("statements")
         template = process.ask("template")
-    place = ours.directory.with_name("bare")
-    processes = [
-        stack.enter_context(Contender(BARE, work="benchmarks.floor", directory=place))
-        for _ in range(PROCESSES)
-    ]
+    processes = [stack.enter_context(bare.starts("benchmarks.floor")) for _ in range(PROCESSES)]
     paths = processes[0].ask("make_files", template=template, times=max(WRITERS))
 
     def arguments(number: int, processes: int, writers: int, of: int) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """Fixtures that every test may use."""
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -16,18 +17,27 @@ from dsud.context import _active
 from dsud.engines.scratch import scratch
 from dsud.leases import Force
 from dsud.pool import pool
+from tests import flushing, warm
 
 #: Templates of user databases by schema, as a process keeps them in memory.
 _images: dict[str, bytes] = {}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let tests put user databases where they put everything."""
+    """Let tests put user databases where they put everything, and flush quickly."""
     scratch.allow(Path(tempfile.gettempdir()))
+    flushing.make_quick()
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what is there for all of the run: it is asked often, and is not quick."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the directory that the settings made for this process."""
+    """Remove the directory that the settings made for this process, and end its warm interpreter."""
+    warm.close()
     shutil.rmtree(settings.BASE_DIR, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""Execute the blocks of Python that arrive on standard input, in one namespace, as a reader would."""
+"""Execute the blocks of Python that the argument has as JSON, in one namespace, as a reader would."""
 
 import doctest
 import json
@@ -10,7 +10,7 @@ import django
 def main() -> None:
     django.setup()
     namespace: dict[str, object] = {"__name__": "documentation"}
-    for block in json.load(sys.stdin):
+    for block in json.loads(sys.argv[1]):
         if block["text"].startswith(">>> "):
             compare(block, namespace)
         else:

@@ -25,7 +25,6 @@ def environment(data: Path, *, settings: str = SETTINGS) -> dict[str, str]:
         "DJANGO_SETTINGS_MODULE": settings,
         "NOTEBOOK_DATA": str(data),
         "PYTHONPATH": os.pathsep.join(map(str, PYTHON_PATH)),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "NO_COLOR": "1",
     }
 

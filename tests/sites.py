@@ -6,7 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests import warm
+from tests.warm import ROOT, TIMEOUT
 
 #: What every script starts with; children fork from an interpreter that is warm.
 PRELUDE = """
@@ -65,9 +66,13 @@ class Site:
 
     def run(self, code: str, *arguments: str) -> str:
         """Run a script and return what it prints; fail with its traceback when it fails."""
-        finished = self.start([sys.executable, "-c", PRELUDE + code, *arguments])
+        finished = self.script(PRELUDE + code, *arguments)
         assert finished.returncode == 0, finished.stdout + finished.stderr
         return finished.stdout
+
+    def script(self, code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """Run a script to its end, in a process of its own."""
+        return warm.run(code, *arguments, environment=self.environment())
 
     def manage(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """Run a management command the way operators do."""
@@ -81,7 +86,7 @@ class Site:
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=TIMEOUT,
             check=False,
         )
 
@@ -91,6 +96,5 @@ class Site:
             "DJANGO_SETTINGS_MODULE": self.settings,
             "DSUD_TEST_DIR": str(self.directory),
             "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
-            "PYTHONDONTWRITEBYTECODE": "1",
             "NO_COLOR": "1",
         }

@@ -1,7 +1,6 @@
 """A site whose rows packages add to, and whose users have UUIDs, goes to user databases and back."""
 
 import sqlite3
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -80,7 +79,7 @@ def rows(site: Site) -> dict[str, list[tuple[object, ...]]]:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     single = Site(tmp_path, settings="tests.lab.single_settings")
-    finished = single.start([sys.executable, "-c", PLAIN + GENERATE])
+    finished = single.script(PLAIN + GENERATE)
     assert finished.returncode == 0, finished.stderr
     site = Site(tmp_path, settings=SETTINGS)
     site.run('call_command("migrate", verbosity=0)')

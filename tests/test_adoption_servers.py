@@ -84,6 +84,18 @@ def made(empty: Path) -> tuple[Site, str]:
     return Site(empty, settings="tests.workshop.settings"), before
 
 
+#: What begins where all rows have moved to user databases.
+MOVED = f"""{TOOLS}
+run()
+run("--delete-source")
+"""
+
+
+def assert_back(site: Site, before: str) -> None:
+    """Compare what the site with one database answers with its portraits."""
+    assert_same(run_plain(Site(site.directory, settings=SINGLE), PORTRAITS), before)
+
+
 def assert_same(after: str, before: str) -> None:
     found, expected = json.loads(after), json.loads(before)
     assert found.keys() == expected.keys()
@@ -123,10 +135,8 @@ assert source("SELECT name FROM workshop_project") == [("of nobody",)]
 def test_merge__into_a_server(made: tuple[Site, str]) -> None:
     site, before = made
     site.run(
-        TOOLS
+        MOVED
         + """
-run()
-run("--delete-source")
 with use_user(1):
     shared = Label.objects.create(owner_id=1, name="hers")
 with use_user(2):
@@ -145,20 +155,17 @@ source("DELETE FROM workshop_task_labels WHERE label_id = %s", int(new))
 source("DELETE FROM workshop_label WHERE name IN ('hers', 'his')")
 """
     )
-    single = Site(site.directory, settings=SINGLE)
-    assert_same(run_plain(single, PORTRAITS), before)
+    assert_back(site, before)
     key = "from tests.workshop.models import *\nprint(Label.objects.create(owner_id=1).pk)"
-    assert int(run_plain(single, key)) > 1
+    assert int(run_plain(Site(site.directory, settings=SINGLE), key)) > 1
 
 
 @only_mysql
 def test_merge__makes_tables(made: tuple[Site, str]) -> None:
     site, before = made
     site.run(
-        TOOLS
+        MOVED
         + """
-run()
-run("--delete-source")
 source("SET foreign_key_checks = 0")
 for table in ("project", "task", "urgent", "label", "task_labels", "task_words", "comment"):
     source(f"DROP TABLE workshop_{table}")
@@ -166,17 +173,15 @@ source("SET foreign_key_checks = 1")
 assert merged("--create-tables").endswith("4 of 4 user databases merged into default.\\n")
 """
     )
-    assert_same(run_plain(Site(site.directory, settings=SINGLE), PORTRAITS), before)
+    assert_back(site, before)
 
 
 @only_mysql
 def test_merge__copies_that_mysql_takes_for_the_same_stay_apart(made: tuple[Site, str]) -> None:
     site, _ = made
     site.run(
-        TOOLS
+        MOVED
         + """
-run()
-run("--delete-source")
 with use_user(1):
     Word.objects.create(name="same")
 with use_user(2):

@@ -942,6 +942,7 @@ with use_user(1):
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_split__site_of_300_users_and_200000_rows(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

@@ -19,6 +19,9 @@ from benchmarks.contenders import Contender, Failed
 from benchmarks.figures import Figure, Panel, Report, amount
 from tests.servers import ROOT
 
+# .ci/run has benchmarks on one pair, too.
+pytestmark = pytest.mark.once
+
 REPORT = Report(
     "A walk, against a ride",
     [

@@ -629,8 +629,12 @@ def test_run__dumpdata_and_loaddata_and_flush(tmp_path: Path) -> None:
 
     run("run_on_user_dbs", "--exclude", "alice", "flush", "--noinput")
     assert (texts(alice), texts(bob)) == (["hers"], [])
-    assert User.objects.count() == 2
-    assert UserDatabase.objects.count() == 2
+
+    some = ["--user", "alice", "--user", str(sign_up("carol")[0].pk)]
+    assert run("run_on_user_dbs", *some, "flush", "--noinput") == "2 of 2 user databases done.\n"
+    assert (texts(alice), texts(bob)) == ([], [])
+    assert User.objects.count() == 3
+    assert UserDatabase.objects.count() == 3
 
 
 def test_run__command_without_a_database_option_runs_as_the_user() -> None:

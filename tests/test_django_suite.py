@@ -336,6 +336,7 @@ def figures_of(finished: subprocess.CompletedProcess[str]) -> list[str]:
     return re.findall(r"\d+", line)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "options", [[], ["--installed"], ["--leased"], ["--on-disk"], ["--installed", "--leased"]]
 )
@@ -346,6 +347,7 @@ def test_run__of_equal_sides(kept: Path, options: list[str]) -> None:
     assert finished.returncode == 0
 
 
+@pytest.mark.once
 def test_run__finds_what_differs(kept: Path) -> None:
     add_test(kept, "self.assertIn('django', type(connections['other']).__module__)")
     finished = run(kept)
@@ -355,6 +357,7 @@ def test_run__finds_what_differs(kept: Path) -> None:
     assert finished.returncode == 1
 
 
+@pytest.mark.once
 def test_run__with_dsud_installed_on_our_side_only(kept: Path) -> None:
     add_test(kept, "self.assertTrue(apps.is_installed('dsud'))")
     finished = run(kept, "--installed")
@@ -364,6 +367,7 @@ def test_run__with_dsud_installed_on_our_side_only(kept: Path) -> None:
     assert finished.returncode == 1
 
 
+@pytest.mark.once
 def test_run__with_leased_connections_on_our_side_only(kept: Path) -> None:
     add_test(kept, "self.assertEqual(connections['other'].user_key, 'other')")
     finished = run(kept, "--leased")
@@ -373,6 +377,7 @@ def test_run__with_leased_connections_on_our_side_only(kept: Path) -> None:
     assert finished.returncode == 1
 
 
+@pytest.mark.once
 def test_run__says_what_is_left_out(kept: Path) -> None:
     (tests,) = kept.glob("*/tests")
     (tests / "backends/sqlite").mkdir(parents=True)
@@ -392,6 +397,7 @@ def test_run__says_what_is_left_out(kept: Path) -> None:
     assert "Left out" not in run(kept, "--on-disk").stdout
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("body", "what"),
     [("os._exit(0)", "ended before its last test"), ("os._exit(7)", "ended with 7")],
@@ -403,6 +409,7 @@ def test_run__that_breaks_off(kept: Path, body: str, what: str) -> None:
     assert finished.returncode == 1
 
 
+@pytest.mark.once
 def test_run__that_hangs(kept: Path) -> None:
     add_test(kept, "import time; time.sleep(600)")
     finished = run(kept, "--seconds=2")
@@ -410,6 +417,7 @@ def test_run__that_hangs(kept: Path) -> None:
     assert finished.returncode == 1
 
 
+@pytest.mark.once
 def test_run__of_a_module_that_django_has_not(kept: Path) -> None:
     finished = run(kept, "basics")
     assert finished.stderr == f"Django {django.__version__} has no tests in 'basics'.\n"

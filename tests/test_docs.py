@@ -158,19 +158,19 @@ def test_blocks__do_what_the_page_says(page: Path, notebook: Path, tmp_path: Pat
     follow(project, blocks, visit=visit, skipped=list(NOT_RUN))
 
     if any(block.file for block in blocks):
-        assert "no issues" in project.run("python manage.py check")
         assert_usable(project, {str(block.file) for block in blocks if block.file})
 
 
 def assert_usable(project: Project, files: set[str]) -> None:
-    """Import each module, and compile each template."""
-    lines = ["from django.template.loader import get_template"]
+    """Check the project, import each module, and compile each template."""
+    lines = ["from django.core.management import call_command", "call_command('check')"]
+    lines.append("from django.template.loader import get_template")
     for file in sorted(files - {"conftest.py"}):
         if file.endswith(".py"):
             lines.append(f"import {file.removesuffix('.py').replace('/', '.')}")
         else:
             lines.append(f"get_template('{file.partition('templates/')[2]}')")
-    project.run(f'python manage.py shell -v 0 -c "{"; ".join(lines)}"')
+    assert "no issues" in project.shell("; ".join(lines))
 
 
 def test_not_run__is_as_short_as_it_can_be() -> None:

@@ -58,6 +58,20 @@ def test_to_csv__file_that_is_named(tmp_path: Path) -> None:
         assert Path(path).read_bytes() == b'user,name,size\r\n1,"a,b",1\r\n2,"c""d",\r\n'
 
 
+def test_to_csv__each_row_is_written_before_the_next_is_taken() -> None:
+    file = io.StringIO(newline="")
+    written = []
+
+    def rows() -> Iterator[tuple[str, object]]:
+        for number in range(4):
+            written.append(len(file.getvalue().splitlines()))
+            yield str(number), {"number": number}
+
+    assert fleet.to_csv(rows(), file) == 4
+    # The head is written with the first row, whose columns it names.
+    assert written == [0, 2, 3, 4]
+
+
 def test_to_csv__rows_before_a_failure_are_written(tmp_path: Path) -> None:
     with pytest.raises(FleetFailed):
         fleet.to_csv(failing_at_the_end(*ROWS), tmp_path / "some.csv")

@@ -172,5 +172,6 @@ def test_kill__in_the_middle(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 def test_kill__in_the_middle_often(tmp_path: Path) -> None:
     assert set(killed(tmp_path, trials=40, seed=2)) == {"before", "after"}

@@ -247,6 +247,7 @@ for umask in (0, 0o777):
 # Killed
 
 
+@pytest.mark.once
 def test_kill__at_every_step_of_provisioning(site: Site) -> None:
     report = json.loads(
         site.run(

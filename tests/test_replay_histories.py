@@ -34,7 +34,6 @@ def compared(directory: Path, apps: str, *, jumps: int, rows: str) -> dict[str, 
         "DSUD_TEST_DIR": str(directory),
         "DSUD_TEST_APPS": installed,
         "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
     finished = subprocess.run(
         code, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
@@ -60,9 +59,20 @@ def test_history__each_step_there_and_back(tmp_path: Path, apps: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("apps", APPS)
-def test_history__many_jumps_and_rows_that_break_keys(tmp_path: Path, apps: str) -> None:
-    counts = compared(tmp_path, apps, jumps=40, rows="violating")
-    assert total(counts, "jumps") == 40
+@pytest.mark.parametrize(
+    ("apps", "jumps"),
+    [
+        ("contrib", 40),
+        ("taggit", 40),
+        ("guardian", 40),
+        pytest.param("oauth", 12, marks=pytest.mark.once),  # Because it takes seconds for each.
+        pytest.param("allauth", 40, marks=pytest.mark.once),
+    ],
+)
+def test_history__many_jumps_and_rows_that_break_keys(
+    tmp_path: Path, apps: str, jumps: int
+) -> None:
+    counts = compared(tmp_path, apps, jumps=jumps, rows="violating")
+    assert total(counts, "jumps") == jumps
     assert counts.get("violating, failed", 0) == total(counts, "violating")
     assert not any(name.endswith("Django") for name in counts)

@@ -369,6 +369,20 @@ def test_older_than__by_the_last_migration(deploy: Callable[..., None]) -> None:
     assert [is_current(user) for user in (alice, bob, carol)] == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    "whom", [["evolution"], ["--user", "alice", "--user", "bob"], ["--verify"], ["--all"]]
+)
+def test_older_than__together_with_what_else_says_whom(
+    deploy: Callable[..., None], whom: list[str]
+) -> None:
+    alice, bob = sign_up("alice", "bob")
+    deploy("0002_add", ADD)
+    ago = timezone.now() - timedelta(days=10)
+    UserDatabase.objects.filter(user_key=bob.pk).update(migrated=ago)
+    assert run(*whom, "--older-than", "7d").endswith("1 of 1 user databases migrated.\n")
+    assert [is_current(user) for user in (alice, bob)] == [False, True]
+
+
 @pytest.mark.parametrize("text", ["7d", "12h", "30m", "2026-01-31", "2026-01-31T12:30"])
 def test_moment(text: str) -> None:
     assert timezone.is_aware(migrate_user_dbs.moment(text))

@@ -137,6 +137,7 @@ def test_kill__at_random_moments(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize("seed", range(2, 6))
 def test_kill__at_a_hundred_random_moments(tmp_path: Path, seed: int) -> None:
     killed(tmp_path, trials=25, seed=seed)

@@ -142,16 +142,15 @@ def kept(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 #: The databases that a run keeps: the one of the process and those of two workers.
 KEPT = {"test", "test_1", "test_2", "test_gw0", "test_gw1"}
 
+OWN_RUNNER = ("--testrunner", "own_databases.runner.OrderAsFoundRunner")
 DJANGO_RUNS = {
     "serial": ("fork",),
     "parallel, forked": ("fork", "--parallel", "2"),
     "parallel, spawned": ("spawn", "--parallel", "2"),
     "shuffled": ("fork", "--shuffle", "7"),
     "reversed": ("fork", "--reverse"),
-    "own runner, as found": ("fork", "--testrunner", "own_databases.runner.OrderAsFoundRunner"),
-    "own runner, from the end": (
-        *("fork", "--testrunner", "own_databases.runner.OrderAsFoundRunner", "--reverse"),
-    ),
+    "own runner, as found": ("fork", *OWN_RUNNER),
+    "own runner, from the end": ("fork", *OWN_RUNNER, "--reverse"),
 }
 PYTEST_RUNS = {
     "plain": ("-p", "no:randomly"),
@@ -159,8 +158,25 @@ PYTEST_RUNS = {
     "random order": ("-p", "randomly", "--randomly-seed", "7"),
 }
 
+#: Orders of the same tests, which are the runner's affair or ours, and not Django's.
+ORDERS = {"shuffled", "reversed", "own runner, from the end", "random order"}
 
-@pytest.mark.parametrize("arguments", DJANGO_RUNS.values(), ids=DJANGO_RUNS)
+
+def ways(runs: dict[str, tuple[str, ...]]) -> list[object]:
+    return [
+        pytest.param(each, id=name, marks=[pytest.mark.once] * (name in ORDERS))
+        for name, each in runs.items()
+    ]
+
+
+def serially_and(*parallel: str) -> list[object]:
+    return [
+        pytest.param((), id="serial"),
+        pytest.param(parallel, id="parallel", marks=pytest.mark.once),
+    ]
+
+
+@pytest.mark.parametrize("arguments", ways(DJANGO_RUNS))
 def test_django__passes_all_and_leaves_nothing(
     project: Project, arguments: tuple[str, ...]
 ) -> None:
@@ -169,7 +185,7 @@ def test_django__passes_all_and_leaves_nothing(
     assert project.manage(*options, start=start) == {"passed": TESTS}
 
 
-@pytest.mark.parametrize("workers", [(), ("--parallel", "2")], ids=["serial", "parallel"])
+@pytest.mark.parametrize("workers", serially_and("--parallel", "2"))
 def test_django__keeps_its_database_from_run_to_run(
     project: Project, kept: Path, workers: tuple[str, ...]
 ) -> None:
@@ -178,6 +194,7 @@ def test_django__keeps_its_database_from_run_to_run(
         assert (kept / "test.sqlite3").exists()
 
 
+@pytest.mark.once
 def test_django__runs_what_a_tag_selects(project: Project) -> None:
     slow = project.manage("--tag", "slow")["passed"]
     others = project.manage("--exclude-tag", "slow")["passed"]
@@ -193,14 +210,14 @@ def test_django__stock_runner_keeps_production_out_of_reach(project: Project) ->
     assert passed == TESTS - WRITTEN_BEFORE - 8
 
 
-@pytest.mark.parametrize("arguments", PYTEST_RUNS.values(), ids=PYTEST_RUNS)
+@pytest.mark.parametrize("arguments", ways(PYTEST_RUNS))
 def test_pytest__passes_all_and_leaves_nothing(
     project: Project, arguments: tuple[str, ...]
 ) -> None:
     assert project.pytest(*arguments) == {"passed": TESTS}
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["serial", "parallel"])
+@pytest.mark.parametrize("workers", serially_and("-n", "2"))
 def test_pytest__reuses_its_database_from_run_to_run(
     project: Project, kept: Path, workers: tuple[str, ...]
 ) -> None:

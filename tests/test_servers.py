@@ -16,7 +16,6 @@ import pytest
 from tests.servers import gunicorn, manage, uvicorn
 
 PEOPLE = [f"person{number:02}" for number in range(20)]
-NOTES_EACH = 50
 PASSWORD = "q7-quiet-river"
 
 Server = Callable[[Path], AbstractContextManager[str]]
@@ -24,29 +23,30 @@ Server = Callable[[Path], AbstractContextManager[str]]
 pytestmark = pytest.mark.server
 
 
+@pytest.mark.parametrize("notes", [25, pytest.param(50, marks=pytest.mark.once)])
 @pytest.mark.parametrize("server", [gunicorn, uvicorn])
-def test_people__sign_up_and_write_at_once(server: Server, tmp_path: Path) -> None:
+def test_people__sign_up_and_write_at_once(server: Server, notes: int, tmp_path: Path) -> None:
     manage(tmp_path, "migrate")
     together = Barrier(len(PEOPLE))
     with server(tmp_path) as address, ThreadPoolExecutor(len(PEOPLE)) as pool:
-        use_site = partial(sign_up_write_and_read, address, together=together)
+        use_site = partial(sign_up_write_and_read, address, notes=notes, together=together)
         seen = dict(zip(PEOPLE, pool.map(use_site, PEOPLE), strict=True))
 
-    assert seen == {name: titles_of(name) for name in PEOPLE}
-    assert sorted(rows_on_disk(tmp_path)) == sorted(titles_of(name) for name in PEOPLE)
+    assert seen == {name: titles_of(name, notes) for name in PEOPLE}
+    assert sorted(rows_on_disk(tmp_path)) == sorted(titles_of(name, notes) for name in PEOPLE)
     assert not [table for table in tables(tmp_path / "default.sqlite3") if "notes" in table]
 
 
-def titles_of(name: str) -> list[str]:
-    return [f"{name} writes note {number:02}" for number in range(NOTES_EACH)]
+def titles_of(name: str, notes: int) -> list[str]:
+    return [f"{name} writes note {number:02}" for number in range(notes)]
 
 
-def sign_up_write_and_read(address: str, name: str, *, together: Barrier) -> list[str]:
+def sign_up_write_and_read(address: str, name: str, *, notes: int, together: Barrier) -> list[str]:
     with httpx.Client(base_url=address, timeout=60) as browser:
         together.wait()
         passwords = {"password1": PASSWORD, "password2": PASSWORD}
         submit(browser, "/sign-up/", username=name, **passwords)
-        for title in titles_of(name):
+        for title in titles_of(name, notes):
             submit(browser, "/notes/new/", title=title, body=f"by {name}", tag_names=f"{name}, all")
         return sorted(read_all_pages(browser))
 

@@ -43,14 +43,15 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_run__leaks_nothing() -> None:
-    finished = run("--json", "--operations=20000", "--users=60", "--max-open=8", "--seed=1")
+@pytest.mark.parametrize("operations", [4_000, pytest.param(20_000, marks=pytest.mark.once)])
+def test_run__leaks_nothing(operations: int) -> None:
+    finished = run("--json", f"--operations={operations}", "--users=60", "--max-open=8", "--seed=1")
     figures = json.loads(finished.stdout)
     assert (figures["leaks"], figures["unexpected"]) == ({}, {}), figures["examples"]
     assert finished.returncode == 0, finished.stderr
-    assert min(figures["operations"][face] for face in ("WSGI", "ASGI")) >= 10_000
+    assert min(figures["operations"][face] for face in ("WSGI", "ASGI")) >= operations / 2
     # Only a run in which all of this happened proves anything.
-    assert figures["rows"] > 1_000
+    assert figures["rows"] > operations / 20
     assert figures["files"] > 60
     for event in ("evictions", "sign-ups", "sign-ups rolled back", "deletions", "switches"):
         assert figures["events"][event] > 0
@@ -59,6 +60,7 @@ def test_run__leaks_nothing() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.parametrize(
     ("protection", "operations"),
     [("router", 6_000), ("guards", 2_000), ("cursor", 4_000), ("context", 1_000)],

@@ -249,12 +249,16 @@ def _insert_or_update(changed: tuple[str, ...]) -> str:
     )
 
 
-def outdated(schema: str, *, migrated_before: datetime | None = None) -> list[tuple[str, str]]:
+def keys_migrated_since(moment: datetime) -> set[str]:
+    """Return the keys of all databases whose last migration was at a moment or later."""
+    since = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(migrated__gte=moment)
+    return set(since.values_list("user_key", flat=True))
+
+
+def outdated(schema: str) -> list[tuple[str, str]]:
     """Return key and state of every database that is registered with another schema."""
     others = ~models.Q(schema=schema) & ~models.Q(state=UserDatabase.State.DELETED)
     found = UserDatabase.objects.using(DEFAULT_DB_ALIAS).filter(others)
-    if migrated_before is not None:
-        found = found.filter(models.Q(migrated=None) | models.Q(migrated__lt=migrated_before))
     return list(found.order_by("pk").values_list("user_key", "state"))
 
 

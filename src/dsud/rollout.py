@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -79,12 +78,12 @@ def new_run() -> str:
 # Whom
 
 
-def outdated(*, migrated_before: datetime | None = None) -> list[str]:
+def outdated() -> list[str]:
     """Return the keys of all databases that are not current, by the registry alone.
 
     A registry that knows nobody is no ledger: then the files themselves are asked who there is.
     """
-    found = registry.outdated(schema.fingerprint(), migrated_before=migrated_before)
+    found = registry.outdated(schema.fingerprint())
     if not found and not registry.count_ready():
         return list(fleet.unregistered())
     # One that was made may wait to be registered, if its maker was killed in between.

@@ -122,9 +122,8 @@ generate({users}, units={units})
 
 def run_plain(site: Site, code: str) -> str:
     """Run a script on the site without dsud."""
-    import sys
 
-    finished = site.start([sys.executable, "-c", PLAIN + code])
+    finished = site.script(PLAIN + code)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished.stdout
 

@@ -140,8 +140,7 @@ class BaseEngine(Hooks, Abilities):
         Nothing is locked. What the engine can do without in this case, it may leave out. A database
         that is in the user's place stays there, out of this thread's reach until then.
         """
-        ranges = {} if keys is None else {"keys": keys}
-        return self.stage(user_key, fingerprint, rows=rows, **ranges)
+        return self._stage_as_usual(user_key, fingerprint, rows, keys)
 
     def stage_to_fill(
         self,
@@ -155,6 +154,12 @@ class BaseEngine(Hooks, Abilities):
 
         ``publish`` is called when nobody has it open any more; only then it has to be durable.
         """
+        return self._stage_as_usual(user_key, fingerprint, rows, keys)
+
+    def _stage_as_usual(
+        self, user_key: str, fingerprint: str, rows: Iterable[Rows], keys: KeyRange | None
+    ) -> Staged:
+        """Do what ``stage`` does, which knows no ``keys`` where the engine gives no ranges."""
         ranges = {} if keys is None else {"keys": keys}
         return self.stage(user_key, fingerprint, rows=rows, **ranges)
 

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
+from typing import cast
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils import timezone
@@ -191,12 +192,10 @@ class Command(FleetCommand):
         doubts = ("users", "verify", "everybody")
         current = 0
         if not (target or any(map(options.get, doubts)) or provisioning.is_location_lost()):
-            before = options["older_than"]
-            among = rollout.outdated(migrated_before=before)  # type: ignore[arg-type]
-            keys = self.selected(options, among=among)
+            keys = self._chosen(options, among=rollout.outdated())
             current = registry.count_current(schema.fingerprint())
         else:
-            keys = chosen = self.selected(options)
+            keys = chosen = self._chosen(options)
             if options["verify"] and not target:
                 keys = list(rollout.verified(chosen))
                 current = len(chosen) - len(keys)
@@ -204,6 +203,16 @@ class Command(FleetCommand):
             keys = random.sample(keys, min(int(str(size)), len(keys)))
         batch = options["batch"]
         return keys if batch is None else keys[: int(str(batch))], current
+
+    def _chosen(
+        self, options: dict[str, object], *, among: Sequence[str] | None = None
+    ) -> list[str]:
+        """Return whom ``--user``, ``--exclude`` and ``--older-than`` leave; of the unknown, all are old."""
+        keys = self.selected(options, among=among)
+        if (moment := cast("datetime | None", options["older_than"])) is None:
+            return keys
+        since = registry.keys_migrated_since(moment)
+        return [key for key in keys if key not in since]
 
     def _undo(self, run: str, options: dict[str, object]) -> None:
         keys = self.selected(options, among=rollout.with_snapshot(run))
