@@ -1,7 +1,9 @@
 """Aliases on demand: resolved for every user, listed for none, and what is kept of them."""
 
+import gc
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,8 +12,8 @@ import pytest_django
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
 from django.core.signals import request_finished, request_started
-from django.db import connections, transaction
-from django.db.backends.base.base import RAN_DB_VERSION_CHECK
+from django.db import OperationalError, connections, transaction
+from django.db.backends.base.base import RAN_DB_VERSION_CHECK, BaseDatabaseWrapper
 from django.db.utils import ConnectionDoesNotExist
 from django.test.utils import CaptureQueriesContext
 
@@ -131,6 +133,42 @@ def test_kept__connection_in_use_is_not_dropped() -> None:
             connections[alias_of(f"{1000 + number}")]
         assert connections[alias] is connection
     assert texts(alice) == ["person0", "kept"]
+
+
+def _drop(made: BaseDatabaseWrapper) -> None:
+    """Have this thread drop a connection, because it makes more than it keeps."""
+    for number in range(2 * KEPT_PER_THREAD):
+        connections[alias_of(f"other{number}")]
+    assert not hasattr(connections._connections, made.alias)
+
+
+def test_kept__what_is_dropped_is_freed_at_once() -> None:
+    """Each piled up until Python looked for cycles, which a busy process does seldom."""
+    (alice,) = people(1)
+    texts(alice)
+    gc.collect()
+    gc.disable()
+    try:
+        freed = weakref.ref(connection_of(alice))
+        _drop(connection_of(alice))
+        assert freed() is None
+    finally:
+        gc.enable()
+
+
+def test_kept__what_is_dropped_still_works_for_whoever_has_it() -> None:
+    (alice,) = people(1)
+    texts(alice)
+    mine = connection_of(alice)
+    operations = mine.ops
+    _drop(mine)
+    with use_user(alice), mine.cursor() as cursor:
+        cursor.execute(f"SELECT text FROM {operations.quote_name('notes_note')}")
+        assert cursor.fetchall() == [("person0",)]
+        assert mine.introspection.table_names(cursor)
+        with pytest.raises(OperationalError, match="no such table"):
+            cursor.execute("SELECT * FROM nowhere")
+    mine.close()
 
 
 def test_threads__have_connections_of_their_own() -> None:
