@@ -134,13 +134,10 @@ class Race(NamedTuple):
 
 
 def _figures(turns: Turns, synchronous: str) -> list[Figure]:
-    usual = synchronous == "NORMAL"
     bare, stock = (turns.ratio(STATEMENTS, other, "read") for other in (BARE, STOCK))
     text = f"{synchronous}: the first list, the same statement"
     figures = [
-        Figure(
-            f"{text}, against bare open, pragmas and query", bare, RATIO, 1.3, 1.0, headline=usual
-        ),
+        Figure(f"{text}, against bare open, pragmas and query", bare, RATIO, 1.3, 1.0),
         Figure(f"{text}, against Django's own connection", stock, RATIO, floor=1.0),
     ]
     for what, step in _STEPS.items():
@@ -150,7 +147,7 @@ def _figures(turns: Turns, synchronous: str) -> list[Figure]:
             (field.OURS.name, BARE),
             (TIDY, BARE_TIDY),
         ):
-            is_judged = usual and step == "write" and name == STATEMENTS
+            is_judged = (synchronous, step, name) == ("NORMAL", "write", STATEMENTS)
             figures.append(
                 Figure(
                     f"{synchronous}: the {what}, {name}",
@@ -158,7 +155,6 @@ def _figures(turns: Turns, synchronous: str) -> list[Figure]:
                     "ms",
                     at_most=0.3 if is_judged else None,
                     floor=turns.of(floor, step),
-                    headline=is_judged,
                 )
             )
     return figures

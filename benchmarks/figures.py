@@ -26,8 +26,6 @@ class Figure:
     at_least: float | None = None
     #: Whether it is the same in every run and on every machine, as what is counted is.
     exact: bool = False
-    #: Whether the README shows it; of a benchmark that marks none, it shows all that have a target.
-    headline: bool = False
 
     @property
     def missed(self) -> bool:

@@ -210,22 +210,18 @@ def _figures(teams: Mapping[str, Team], synchronous: str) -> list[Figure]:
         for what in ours.pace:
             at_least = 1.5 if durable and what == "8" else None
             text = f"{synchronous}: notes in a second at {what} writers, against {name}"
-            judged = at_least is not None
-            figures.append(
-                Figure(text, ours.times(other, what), RATIO, at_least=at_least, headline=judged)
-            )
+            figures.append(Figure(text, ours.times(other, what), RATIO, at_least=at_least))
         for what in ours.pace:
             at_most = 0.3 if durable and what == "32" and other is shared else None
             text = f"{synchronous}: the 99th percentile at {what} writers, against {name}"
-            judged = at_most is not None
-            figures.append(Figure(text, ours.waits(other, what), RATIO, at_most, headline=judged))
+            figures.append(Figure(text, ours.waits(other, what), RATIO, at_most))
     figures += _figures_of_floors(ours, (bare, alone), synchronous)
     figures += _figures_of_orm(alone, [each for each in (shared, server) if each], synchronous)
     for team in teams.values():
         text = f"{synchronous}: errors, {team.name}"
         at_most = 0.0 if team is ours else None
         count = team.errors.total()
-        figures.append(Figure(text, count, "", at_most, exact=True, headline=team is ours))
+        figures.append(Figure(text, count, "", at_most, exact=True))
     return figures
 
 

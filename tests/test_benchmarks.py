@@ -321,21 +321,34 @@ def keep(directory: Path, name: str, report: Report) -> None:
     (directory / f"{name}.json").write_text(json.dumps({**KEPT, **report.as_json()}))
 
 
-def test_tables__show_what_has_a_target__or_the_headlines(tmp_path: Path) -> None:
+def test_tables__show_the_headlines_of_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keep(tmp_path, "tests", REPORT)
-    only = Figure("a headline", 1234.5, "times", at_least=1000.0, headline=True)
+    only = Figure("    a split", 1234.5, "times", at_least=1000.0)
     keep(tmp_path, "split", Report("A split", [*REPORT.figures, only]))
+    headlines = [
+        ("split", "    a split", "a headline"),
+        ("fleet", "a fleet", "one that nobody has measured"),
+        ("tests", "steps", "all steps"),
+    ]
+    monkeypatch.setattr(tables, "HEADLINES", headlines)
     page = "Before\n<!-- figures -->\nold\n<!-- end of figures -->\nafter\n"
     assert tables.filled(page, tmp_path) == (
         "Before\n<!-- figures -->\n"
         "|  | measured | must be |\n"
         "| --- | ---: | ---: |\n"
         "| a headline | 1,234 times | ≥ 1,000 times |\n"
-        "| a walk against a ride | 3 times | ≤ 4 times |\n"
-        "| steps | 1,204 steps | ≥ 2,000 steps, **missed** |\n"
+        "| all steps | 1,204 steps | ≥ 2,000 steps, **missed** |\n"
         f"\n{MEASURED_ON}\n"
         "<!-- end of figures -->\nafter\n"
     )
+
+
+def test_tables__every_headline_was_measured() -> None:
+    for name, what, _ in tables.HEADLINES:
+        kept = json.loads((tables.ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+        assert what in [figure["what"] for figure in kept["figures"]], (name, what)
 
 
 def test_tables__show_everything_that_one_benchmark_found(tmp_path: Path) -> None:
