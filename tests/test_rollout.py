@@ -4,7 +4,7 @@ import io
 import json
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from datetime import timedelta
 from fractions import Fraction
@@ -519,6 +519,17 @@ def test_quick_way__of_all_in_a_known_state(
         assert columns(user) == ["id", "name", "added"]
 
 
+def lengths_of_names(users: Iterable[User]) -> list[int]:
+    """Return how long the name is that each user's file has."""
+    close()
+    found = []
+    for user in users:
+        with closing(sqlite3.connect(file_of(user))) as raw:
+            (name,) = raw.execute("SELECT name FROM evolution_shelf").fetchone()
+        found.append(len(name))
+    return found
+
+
 def test_quick_way__has_the_functions_of_django(
     deploy: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -530,11 +541,7 @@ def test_quick_way__has_the_functions_of_django(
         "migrations.RunSQL(\"UPDATE evolution_shelf SET name = MD5(name) WHERE name REGEXP 'b[0-9]+'\", '')",
     )
     assert len(connected(deploy, monkeypatch)) == 1
-    for user in users:
-        close()
-        with closing(sqlite3.connect(file_of(user))) as raw:
-            (name,) = raw.execute("SELECT name FROM evolution_shelf").fetchone()
-        assert len(name) == 32
+    assert lengths_of_names(users) == [32, 32]
 
 
 def test_replay__beside_code_has_the_functions_of_django(deploy: Callable[..., None]) -> None:
@@ -549,11 +556,7 @@ def test_replay__beside_code_has_the_functions_of_django(deploy: Callable[..., N
         ".objects.update(name=models.functions.SHA1('name')), migrations.RunPython.noop),",
     )
     run()
-    close()
-    for user in users:
-        with closing(sqlite3.connect(file_of(user))) as raw:
-            (name,) = raw.execute("SELECT name FROM evolution_shelf").fetchone()
-        assert len(name) == 40
+    assert lengths_of_names(users) == [40, 40]
 
 
 def test_quick_way__has_the_functions_that_a_schema_calls(
@@ -571,11 +574,7 @@ def test_quick_way__has_the_functions_that_a_schema_calls(
         )
     deploy("0002_sql", "migrations.RunSQL(\"UPDATE evolution_shelf SET name = 'c'\", '')")
     assert len(connected(deploy, monkeypatch)) == 1
-    for user in users:
-        close()
-        with closing(sqlite3.connect(file_of(user))) as raw:
-            (name,) = raw.execute("SELECT name FROM evolution_shelf").fetchone()
-        assert len(name) == 32
+    assert lengths_of_names(users) == [32, 32]
 
 
 def test_quick_way__writes_nothing_where_nothing_is_to_do(deploy: Callable[..., None]) -> None:
