@@ -38,4 +38,4 @@ BENCHMARKS: Mapping[str, Callable[..., Report]] = {
 }
 
 #: What `--quick` runs unless it is told names: together less than three minutes.
-QUICK = ["tests", "split", "isolation"]
+QUICK = ["tests", "split", "isolation", "overhead", "request"]

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import deployed_app
-from benchmarks.figures import Figure, Report
+from benchmarks.figures import RATIO, Figure, Report
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,19 +33,19 @@ def run(*, quick: bool = False) -> Report:
         ),
         Figure("a bare sqlite3 loop, one database", wall["bare"] * 1000, "ms"),
         Figure("replay, one database", wall["replay"] * 1000, "ms"),
-        Figure("replay against the bare loop", _ratio(plain, 0), "x", at_most=1.3),
-        Figure("replay against a loop that checks no keys", _ratio(plain, 0, "unchecked"), "x"),
-        Figure("replay against the bare loop, processor", used["replay"] / used["bare"], "x"),
+        Figure("replay against the bare loop", _ratio(plain, 0), RATIO, at_most=1.3),
+        Figure("replay against a loop that checks no keys", _ratio(plain, 0, "unchecked"), RATIO),
+        Figure("replay against the bare loop, processor", used["replay"] / used["bare"], RATIO),
         Figure(
             "processor of replay against `migrate` for each",
             used["replay"] / used["django"],
-            "x",
+            RATIO,
             at_most=0.1,
         ),
         Figure(
             "replay with a RunPython against replay without",
             _against_bare(coded) / _against_bare(plain),
-            "x",
+            RATIO,
             at_most=1.5,
         ),
         *_pages(plain, number),
@@ -78,7 +78,9 @@ def _memory(found: dict[str, Any], size: int) -> list[Figure]:
         Figure(f"memory of {name}, {size:,} databases", many[who], "MB", at_most=300)
         for who, name in names.items()
     ] + [
-        Figure(f"memory of {name} against a tenth of them", many[who] / few[who], "x", at_most=1.25)
+        Figure(
+            f"memory of {name} against a tenth of them", many[who] / few[who], RATIO, at_most=1.25
+        )
         for who, name in names.items()
     ]
 

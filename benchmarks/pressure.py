@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from benchmarks import field, turns
-from benchmarks.figures import Figure, Panel, Report
+from benchmarks.figures import RATIO, Figure, Panel, Report
 from benchmarks.turns import per_second, ratio, typical
 from benchmarks.visits import CREATE, LIST
 
@@ -84,13 +84,13 @@ def _figures(title: str, taken: Taken) -> list[Figure]:
             Figure(
                 f"    {times} times the cap, throughput against hot",
                 ratio(now[DSUD], hot[DSUD], per_second),
-                "x",
+                RATIO,
                 at_least=at_least,
                 floor=_floor(hot, now) if FLOOR in now else None,
             )
         )
         plain = ratio(now[DSUD], now[PLAIN], per_second)
-        figures.append(Figure("        against plain Django with as many users", plain, "x"))
+        figures.append(Figure("        against plain Django with as many users", plain, RATIO))
     return figures
 
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from benchmarks import field, turns
 from benchmarks.contenders import Contender
-from benchmarks.figures import Figure, Panel
+from benchmarks.figures import RATIO, Figure, Panel
 from benchmarks.turns import Turn, processor, ratio, typical
 from benchmarks.visits import CREATE, LIST
 
@@ -76,11 +76,11 @@ def _alone(name: str, found: dict[str, list[Turn]], *, at_most: float) -> Iterat
     yield Figure(f"{name}: bare sqlite3", typical(found[FLOOR]) * 1000, "ms")
     yield Figure(f"{name}: plain Django", typical(plain) * 1000, "ms")
     yield Figure(f"{name}: dsud", typical(ours) * 1000, "ms")
-    yield Figure(f"{name}: dsud against plain", ratio(ours, plain), "x", at_most, floor=1.0)
-    yield Figure("    in processor time", ratio(ours, plain, processor), "x")
+    yield Figure(f"{name}: dsud against plain", ratio(ours, plain), RATIO, at_most, floor=1.0)
+    yield Figure("    in processor time", ratio(ours, plain, processor), RATIO)
     if UNKEPT in found:
         against = ratio(found[UNKEPT], ours)
-        yield Figure("    plain with CONN_MAX_AGE=0 against dsud", against, "x", at_least=1.5)
+        yield Figure("    plain with CONN_MAX_AGE=0 against dsud", against, RATIO, at_least=1.5)
 
 
 def _together(
@@ -90,7 +90,7 @@ def _together(
     yield Figure(
         f"{name}, {THREADS} threads: dsud against plain, time for all",
         ratio(ours, plain, lambda turn: turn["all"]),
-        "x",
+        RATIO,
         at_most,
     )
-    yield Figure("    p99 against plain", ratio(ours, plain, turns.p99), "x")
+    yield Figure("    p99 against plain", ratio(ours, plain, turns.p99), RATIO)

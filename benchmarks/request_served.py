@@ -13,7 +13,7 @@ from benchmarks import field as entry
 from benchmarks import serving
 from benchmarks.contenders import Contender
 from benchmarks.field import Site
-from benchmarks.figures import Figure, Panel
+from benchmarks.figures import RATIO, Figure, Panel
 from benchmarks.request_in_process import DSUD, NOTES, PLAIN, POSTGRESQL, UNKEPT, USERS
 from benchmarks.serving import Server
 from benchmarks.turns import Turn, p99, per_second, ratio, typical
@@ -178,21 +178,21 @@ def _against(name: str, turns: dict[str, list[Turn]], *, several: bool) -> Itera
     yield Figure(
         "    throughput against plain",
         ratio(ours, plain, per_second),
-        "x",
+        RATIO,
         at_least=1.2 if several else None,
     )
     yield Figure(
-        "    p99 against plain", ratio(ours, plain, p99), "x", at_most=0.5 if several else None
+        "    p99 against plain", ratio(ours, plain, p99), RATIO, at_most=0.5 if several else None
     )
     if UNKEPT in turns:
         yield Figure(
             "    throughput against plain with CONN_MAX_AGE=0",
             ratio(ours, turns[UNKEPT], per_second),
-            "x",
+            RATIO,
         )
     if POSTGRESQL in turns:
         yield Figure(
-            "    throughput against PostgreSQL", ratio(ours, turns[POSTGRESQL], per_second), "x"
+            "    throughput against PostgreSQL", ratio(ours, turns[POSTGRESQL], per_second), RATIO
         )
 
 

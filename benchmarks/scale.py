@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import field, turns
-from benchmarks.figures import Figure, Panel, Report
+from benchmarks.figures import RATIO, Figure, Panel, Report
 from benchmarks.turns import Turn, ratio, typical
 from benchmarks.visits import CREATE, LIST
 
@@ -85,19 +85,19 @@ def _bars(found: dict[str, list[Turn]]) -> dict[str, float]:
 def _figures(what: str, found: dict[str, list[Turn]]) -> Iterator[Figure]:
     few, some, many = (found[_named(field.OURS, number)] for number in REGISTERED)
     yield Figure(f"{what}: 10 users registered, {FEW} active", typical(few) * 1000, "ms")
-    yield Figure(f"{what}: 100,000 against 10", ratio(many, few), "x", at_most=1.1, floor=1.0)
-    yield Figure("    1,000 against 10", ratio(some, few), "x", at_most=1.1)
-    yield Figure("    mean instead of median, 100,000 against 10", ratio(many, few, _mean), "x")
+    yield Figure(f"{what}: 100,000 against 10", ratio(many, few), RATIO, at_most=1.1, floor=1.0)
+    yield Figure("    1,000 against 10", ratio(some, few), RATIO, at_most=1.1)
+    yield Figure("    mean instead of median, 100,000 against 10", ratio(many, few, _mean), RATIO)
     if _named(field.SQLITE, 10) in found:
         plain = ratio(found[_named(field.SQLITE, 100_000)], found[_named(field.SQLITE, 10)])
-        yield Figure("    plain Django, 100,000 against 10", plain, "x")
+        yield Figure("    plain Django, 100,000 against 10", plain, RATIO)
 
 
 def _with_many(what: str, found: dict[str, list[Turn]]) -> Iterator[Figure]:
     some, many = (found[_named(field.OURS, number)] for number in REGISTERED[1:])
     few = found[_named(field.OURS, REGISTERED[0])]
-    yield Figure(f"{what}: 100,000 against 1,000, {MANY} active", ratio(many, some), "x", 1.1)
-    yield Figure(f"    {MANY} active of 100,000 against {FEW} of 10", ratio(many, few), "x")
+    yield Figure(f"{what}: 100,000 against 1,000, {MANY} active", ratio(many, some), RATIO, 1.1)
+    yield Figure(f"    {MANY} active of 100,000 against {FEW} of 10", ratio(many, few), RATIO)
 
 
 def _mean(turn: Turn) -> float:
