@@ -52,7 +52,7 @@ def _connection(name: str) -> sqlite3.Connection:
         if hasattr(found, "setconfig"):  # Python 3.12
             found.setconfig(_NO_CKPT_ON_CLOSE, True)
         found.executescript(
-            f"PRAGMA synchronous={os.environ['BENCH_SYNCHRONOUS']}; PRAGMA wal_autocheckpoint=256;"
+            f"PRAGMA synchronous={os.environ['BENCH_SYNCHRONOUS']}; PRAGMA wal_autocheckpoint=64;"
         )
     _open[name] = found
     return found

@@ -272,7 +272,7 @@ def bare_loop(paths: Sequence[str], todo: Sequence[Bound]) -> None:
             if hasattr(raw, "setconfig"):
                 raw.setconfig(1006, True)  # SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE
             raw.execute("PRAGMA synchronous = FULL")
-            raw.execute("PRAGMA wal_autocheckpoint = 256")
+            raw.execute("PRAGMA wal_autocheckpoint = 64")
             raw.execute("PRAGMA cache_size = -512")
             raw.execute("PRAGMA secure_delete = ON")
             raw.execute("BEGIN IMMEDIATE")

@@ -50,7 +50,7 @@ def open_database(path: str | Path, *, synchronous: str) -> sqlite3.Connection:
         "PRAGMA legacy_alter_table = OFF;"
         f"PRAGMA synchronous = {synchronous};"
         "PRAGMA cache_size = -512;"
-        "PRAGMA wal_autocheckpoint = 256;"
+        "PRAGMA wal_autocheckpoint = 64;"
         "PRAGMA secure_delete = ON;"
         "PRAGMA mmap_size = 0;"
     )

@@ -109,7 +109,7 @@ def _stock(path: str, *, synchronous: str) -> BaseDatabaseWrapper:
 
     pragmas = f"""
         PRAGMA synchronous = {synchronous}; PRAGMA cache_size = -512; PRAGMA mmap_size = 0;
-        PRAGMA wal_autocheckpoint = 256; PRAGMA secure_delete = ON;
+        PRAGMA wal_autocheckpoint = 64; PRAGMA secure_delete = ON;
     """
     options = {"transaction_mode": "IMMEDIATE", "timeout": 20, "init_command": pragmas}
     default = connections.settings["default"]

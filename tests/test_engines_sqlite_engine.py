@@ -463,6 +463,14 @@ def test_options__take_effect(db: None, options: Callable[..., sqlite3.Connectio
     assert connections[alias_of("7")].transaction_mode == "DEFERRED"
 
 
+def test_wal__stays_short_under_many_small_commits(database: Path) -> None:
+    with use_user("7"):
+        for number in range(120):
+            Note.objects.create(text=str(number))
+    wal = database.with_name(f"{database.name}-wal")
+    assert 4096 * 16 < wal.stat().st_size < 4096 * 100
+
+
 # Asking
 
 
