@@ -25,6 +25,7 @@ STATEMENTS = "dsud, the same statements"
 STOCK = "Django's own connection, the same statements"
 OPEN = "dsud, still open"
 TIDY, BARE_TIDY = "dsud, no -wal beside it", f"{BARE}, no -wal beside it"
+LOOP = f"{BARE}, in a process that does nothing else"
 PEERS = (field.USER_DB, field.LITE)
 
 #: What NORMAL does not promise.
@@ -111,7 +112,8 @@ class Race(NamedTuple):
         """Give everybody a turn, each with other users."""
         ours, *others = self.sites
         self.turns.add(ours.name, ours.ask("visit", times=TURN))
-        self._bare_turn(BARE)
+        self.turns.add(BARE, ours.ask("visit_bare", times=TURN, **self.asked))
+        self._loop_turn()
         asked = {name: self.asked[name] for name in ("read", "write")}
         self.turns.add(STATEMENTS, ours.ask("visit_with", times=TURN, **asked))
         self.turns.add(STOCK, ours.ask("visit_stock", times=TURN, **self.asked))
@@ -121,24 +123,25 @@ class Race(NamedTuple):
         self._tidy_up()
         self.turns.add(TIDY, ours.ask("visit", times=TURN))
         self._tidy_up()
-        self._bare_turn(BARE_TIDY)
+        self.turns.add(BARE_TIDY, ours.ask("visit_bare", times=TURN, **self.asked))
 
     def _tidy_up(self) -> None:
         """Leave no -wal beside the files of those who come next."""
         self.floor.ask("tidy_up", paths=self.sites[0].ask("paths", times=TURN))
 
-    def _bare_turn(self, name: str) -> None:
+    def _loop_turn(self) -> None:
         paths = self.sites[0].ask("paths", times=TURN)
-        self.turns.add(name, self.floor.ask("visit", paths=paths, **self.asked))
+        self.turns.add(LOOP, self.floor.ask("visit", paths=paths, **self.asked))
         self.sites[0].ask("skip", times=TURN)
 
 
 def _figures(turns: Turns, synchronous: str) -> list[Figure]:
-    bare, stock = (turns.ratio(STATEMENTS, other, "read") for other in (BARE, STOCK))
+    bare, stock, loop = (turns.ratio(STATEMENTS, each, "read") for each in (BARE, STOCK, LOOP))
     text = f"{synchronous}: the first list, the same statement"
     figures = [
         Figure(f"{text}, against bare open, pragmas and query", bare, RATIO, 1.3, 1.0),
         Figure(f"{text}, against Django's own connection", stock, RATIO, floor=1.0),
+        Figure(f"{text}, against bare in a process that does nothing else", loop, RATIO),
     ]
     for what, step in _STEPS.items():
         for name, floor in (

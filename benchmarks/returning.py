@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, cast
 from django.contrib.auth import get_user_model
 from django.db import connections, router
 
+from benchmarks import floor
 from benchmarks.diary import acts, people
 from benchmarks.diary.views import note_model
+from benchmarks.visits import ACCOUNT, visit_once
 
 if TYPE_CHECKING:
     from django.contrib.auth.base_user import AbstractBaseUser
@@ -30,6 +32,8 @@ class Visitors:
 
     def __init__(self) -> None:
         self.users: list[AbstractBaseUser] = []
+        #: The key of the session of somebody whose requests come in between.
+        self.passer_by = ""
 
     def waiting(self, times: int) -> list[AbstractBaseUser]:
         """Return those who come next."""
@@ -47,7 +51,7 @@ visitors = Visitors()
 
 def prepare(*, users: int, notes: int) -> None:
     """Make the site and its users, and close what that has opened."""
-    people.fill(users=users, notes=notes)
+    visitors.passer_by = people.fill(users=users, notes=notes)[0]
     visitors.users = list(get_user_model().objects.order_by("pk"))
     close()
 
@@ -61,6 +65,14 @@ def close() -> None:
         return
     for connection in connections.all(initialized_only=True):
         connection.close()
+
+
+def pass_by() -> None:
+    """Answer a request of somebody who needs no rows of theirs, as a process that serves does.
+
+    What is measured next finds the caches of the processor as it would between requests.
+    """
+    visit_once(ACCOUNT, visitors.passer_by)
 
 
 # What is measured
@@ -82,6 +94,21 @@ def visit_with(*, read: Statement, write: Statement, times: int) -> dict[str, li
     return _timed(times, {"read": first, "write": then, "again": then}, stays=False)
 
 
+def visit_bare(
+    *, read: floor.Statement, write: floor.Statement, synchronous: str, times: int
+) -> dict[str, list[float]]:
+    """Do the same by ``sqlite3`` alone, in this process."""
+    seconds: dict[str, list[float]] = {"read": [], "write": [], "again": []}
+    files = paths(times=times)
+    skip(times=times)
+    for path in files:
+        pass_by()
+        found = floor.visit(paths=[path], read=read, write=write, synchronous=synchronous)
+        for step, each in found.items():
+            seconds[step] += each
+    return seconds
+
+
 def visit_stock(
     *, read: Statement, write: Statement, synchronous: str, times: int
 ) -> dict[str, list[float]]:
@@ -90,6 +117,7 @@ def visit_stock(
     files = paths(times=times)
     skip(times=times)
     for path in files:
+        pass_by()
         begun = perf_counter()
         connection = _stock(path, synchronous=synchronous)
         _execute(connection, read)
@@ -131,6 +159,7 @@ def _execute(connection: BaseDatabaseWrapper, statement: Statement) -> None:
 def _timed(times: int, steps: Steps, *, stays: bool) -> dict[str, list[float]]:
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for user in visitors.next(times):
+        pass_by()
         close()
         if stays:
             with people.acting_as(user):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from django.core.handlers.wsgi import WSGIHandler
 
-LIST, CREATE = "/notes/", "/notes/new/"
+LIST, CREATE, ACCOUNT = "/notes/", "/notes/new/", "/account/"
 
 _sessions: list[str] = []
 
@@ -52,7 +52,7 @@ def visit(
 
     ``order`` is "uniform" or "zipf", where the user of rank n comes once for n times of the first.
     """
-    chosen = choose(_sessions[: among or None], times=times, order=order, seed=seed)
+    chosen = choose(sessions_of(among), times=times, order=order, seed=seed)
     begun, worked = time.perf_counter(), time.process_time()
     if threads == 1:
         seconds = _visit_each(path, chosen)
@@ -65,6 +65,11 @@ def visit(
         "all": time.perf_counter() - begun,
         "processor": time.process_time() - worked,
     }
+
+
+def sessions_of(among: int) -> list[str]:
+    """Return the sessions of the first users, or of all."""
+    return _sessions[: among or None]
 
 
 def choose(sessions: list[str], *, times: int, order: str, seed: int) -> list[str]:
@@ -115,11 +120,11 @@ def _application() -> WSGIHandler:
 
 def _environ(path: str, session: str) -> dict[str, object]:
     return {
-        "REQUEST_METHOD": "GET" if path == LIST else "POST",
+        "REQUEST_METHOD": "POST" if path == CREATE else "GET",
         "SCRIPT_NAME": "",
         "PATH_INFO": path,
         "QUERY_STRING": "",
-        "CONTENT_LENGTH": "" if path == LIST else "0",
+        "CONTENT_LENGTH": "0" if path == CREATE else "",
         "SERVER_NAME": "127.0.0.1",
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": "HTTP/1.1",

@@ -224,6 +224,7 @@ def test_open__file_that_goes_away_in_between_is_not_made_anew(
     gone = database.with_name("gone.sqlite3")
     before = tree(location)
     with (
+        mock.patch.object(engines.engine(), "_usual_name", return_value=str(gone)),
         mock.patch.object(engines.engine(), "_live_name", return_value=str(gone)),
         pytest.raises(UserDatabaseUnavailable) as caught,
     ):
@@ -389,6 +390,7 @@ def test_open__stale_wal_beside_the_database_is_not_replayed(
 
 
 def test_open__disk_that_cannot_tell(database: Path) -> None:
+    database.unlink()  # As SQLite sees it.
     with (
         mock.patch.object(os, "stat", side_effect=OSError(5, "Input/output error")),
         pytest.raises(UserDatabaseUnavailable) as caught,

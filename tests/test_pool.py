@@ -701,6 +701,7 @@ def test_garbage_collection__inside_the_pool_does_not_deadlock(cap) -> None:
     def read_while_the_collector_runs() -> None:
         generators.append(suspended())
         seen.append(next(generators[0]))
+        pool._slots.limit = 0  # As if the cap were reached, which has it looked at again.
         seen.append(Note.objects.using(alias_of(user_key(bob))).get().text)
         release()
 

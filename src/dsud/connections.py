@@ -94,39 +94,45 @@ class KeptAliases(threading.local):
             self._drop(alias)
 
     def _drop(self, alias: str) -> bool:
-        if _is_made(alias):
-            if connections[alias].connection is not None or connections[alias].in_atomic_block:
+        made = _made(alias)
+        if made is not None:
+            if made.connection is not None or made.in_atomic_block:
                 return False
-            _untie(connections[alias])
+            _untie(made)
             del connections[alias]
         del self._aliases[alias]
         return True
 
 
+#: What Django makes with each connection and gives it as ``connection`` (``BaseDatabaseWrapper``
+#: since Django 1.8).
+_PARTS = ("client", "creation", "features", "introspection", "ops", "validation")
+
+
 def _untie(connection: BaseDatabaseWrapper) -> None:
     """Have a connection freed as soon as nobody has it, and not when Python next looks for cycles.
 
-    Its features, operations and so on each have it as their ``connection`` (``BaseDatabaseWrapper``
-    since Django 1.8); where there are more ways around, it is freed later, as ever.
+    Where there are more ways around than Django's own, it is freed later, as ever.
     """
-    vars(connection).pop("wrap_database_errors", None)  # Made anew by whoever still uses it.
-    itself = weakref.proxy(connection)
-    for part in vars(connection).values():
-        if getattr(part, "connection", None) is connection:
-            part.connection = itself
+    itself, attributes = weakref.proxy(connection), vars(connection)
+    attributes.pop("wrap_database_errors", None)  # Made anew by whoever still uses it.
+    for name in _PARTS:
+        if name in attributes:
+            attributes[name].connection = itself
 
 
 _kept = KeptAliases()
 
 
-def _is_made(alias: str) -> bool:
-    """Tell whether this thread has a connection of Django's, without making one."""
-    return hasattr(connections._connections, alias)  # type: ignore[attr-defined]
+def _made(alias: str) -> BaseDatabaseWrapper | None:
+    """Return the connection of Django's that this thread has, without making one."""
+    return getattr(connections._connections, alias, None)  # type: ignore[attr-defined]
 
 
 def is_open(alias: str) -> bool:
     """Tell whether this thread works on a user's database, or has done so just now."""
-    return _is_made(alias) and connections[alias].connection is not None
+    made = _made(alias)
+    return made is not None and made.connection is not None
 
 
 def resolve_aliases_on_demand() -> None:

@@ -48,12 +48,14 @@ def judge(connection: BaseDatabaseWrapper, /, *, opened: bool) -> bool:
     key = key_of_alias(connection.alias)
     if key is None or opening.takes_all():
         return False
-    wanted, here = conf.DSUD_OUTDATED, engine()
-    if wanted == SERVE or here.staged_here(key) is not None:
-        return True  # What this thread has staged was made by this code.
+    here = engine()
     replayer = here.replayer()
+    # Asked first, because it settles it nearly always.
     if replayer is not None and replayer.has_stamp(connection, schema.fingerprint()):
         return True
+    wanted = conf.DSUD_OUTDATED
+    if wanted == SERVE or here.staged_here(key) is not None:
+        return True  # What this thread has staged was made by this code.
     verdict = verdicts.verdict_on(connection)
     if verdict.is_fit:
         return True

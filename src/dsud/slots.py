@@ -43,7 +43,7 @@ class Slots:
     def __init__(self) -> None:
         self.count = 0
         self.files = 0
-        #: The cap when it was looked at last: at each opening, because that takes ten calls.
+        #: The cap when it was looked at last: when it was reached, because that takes ten calls.
         self.limit = 0
         self._open: dict[Hashable, tuple[int, int]] = {}
 
@@ -52,14 +52,19 @@ class Slots:
         now, before = self._open.get(database, (0, 0))
         most = max(before, now + 1)
         if not isinstance(database, Fileless):
-            self.limit = limit = max_open()
             more = _files(now + 1, most) - _files(now, before)
-            if self.count >= limit or self.files + more > limit * FILES_PER_CONNECTION:
-                return False
+            if not self._has_room(more):
+                self.limit = max_open()
+                if not self._has_room(more):
+                    return False
             self.count += 1
             self.files += more
         self._open[database] = (now + 1, most)
         return True
+
+    def _has_room(self, more: int) -> bool:
+        limit = self.limit
+        return self.count < limit and self.files + more <= limit * FILES_PER_CONNECTION
 
     def free(self, database: Hashable) -> None:
         """Count one connection less."""

@@ -97,12 +97,16 @@ class Engine(Places):
 
         Raises ``UserDatabaseDoesNotExist`` or ``UserDatabaseUnavailable``.
         """
+        if self.staged.get(user_key) is None:
+            # Not looked for first, because it is there nearly always.
+            usual = self._usual_name(user_key)
+            opened = self._try_to_open(user_key, usual, wrapper, database=database)
+            if isinstance(opened, connection.Handle):
+                return opened
         place = self._provided_place(user_key)
-        if type(place) is not str:  # Asked first, because of most it is one.
-            if isinstance(place, StagedInMemory):
-                return in_memory.open_in_memory(place, wrapper, database=database)
-            place = str(path_at(place))
-        return self._open_verified(user_key, place, wrapper, database=database)
+        if isinstance(place, StagedInMemory):
+            return in_memory.open_in_memory(place, wrapper, database=database)
+        return self._open_at(str(path_at(place)), user_key, wrapper, database=database)
 
     def _provided_place(self, user_key: str) -> str | Path | StagedFile:
         place = self._place(user_key)
@@ -118,45 +122,44 @@ class Engine(Places):
             )
         return place
 
-    def _open_verified(
-        self, user_key: str, path: str, wrapper: DatabaseWrapper, *, database: Hashable
+    def _open_at(
+        self, path: str, user_key: str, wrapper: DatabaseWrapper, *, database: Hashable
     ) -> connection.Handle:
-        try:
-            return self._try_to_open(user_key, path, wrapper, database=database)
-        except sqlite3.OperationalError as error:
+        opened = self._try_to_open(user_key, path, wrapper, database=database)
+        if isinstance(opened, sqlite3.Error) and pool.evict_oldest():
             # SQLite says the same of a missing file and of a process out of file handles.
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN or not pool.evict_oldest():
-                raise connection.unavailable(user_key, error) from error
-        except (sqlite3.Error, OSError) as error:
-            raise connection.unavailable(user_key, error) from error
+            opened = self._try_to_open(user_key, path, wrapper, database=database)
+        if isinstance(opened, sqlite3.Error):
+            raise connection.unavailable(user_key, opened) from opened
+        return opened
+
+    def _try_to_open(
+        self, user_key: str, path: str, wrapper: DatabaseWrapper, *, database: Hashable
+    ) -> connection.Handle | sqlite3.OperationalError:
+        """Return the open file, or SQLite's error where there is none to open."""
         try:
-            return self._try_to_open(user_key, path, wrapper, database=database)
+            return self._opened(user_key, path, wrapper, database=database)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CANTOPEN:
+                return error
+            raise connection.unavailable(user_key, error) from error
         except (sqlite3.Error, OSError) as error:
             raise connection.unavailable(user_key, error) from error
 
-    def _open_owned(self, user_key: str, path: str, wrapper: DatabaseWrapper) -> sqlite3.Connection:
+    def _opened(
+        self, user_key: str, path: str, wrapper: DatabaseWrapper, *, database: Hashable
+    ) -> connection.Handle:
         raw = functions.connect({**wrapper.connection_params, "database": self._uri_of(path)})
         try:
             # The -wal and its index are opened by the first statement that reads.
             connection.refuse_unless_owned(raw, user_key)
-        except BaseException:
-            raw.close()
-            raise
-        return raw
-
-    def _try_to_open(
-        self, user_key: str, path: str, wrapper: DatabaseWrapper, *, database: Hashable
-    ) -> connection.Handle:
-        raw = self._open_owned(user_key, path, wrapper)
-        try:
-            authorizer = connection.set_up(raw, self.options)
             return connection.Handle(
                 raw,
                 database=database,
                 name=path,
                 user_key=user_key,
                 reusable=user_key not in self.staged,
-                authorizer=authorizer,
+                authorizer=connection.set_up(raw, self.options),
             )
         except BaseException:
             raw.close()
