@@ -11,6 +11,7 @@ from django.contrib.auth import get_user_model
 
 from benchmarks.bare_visits import SELECT
 from benchmarks.floor import open_database
+from benchmarks.returning import file_of
 from benchmarks.visits import choose, fill, handles, sessions_of, visit, visit_once
 
 __all__ = ["fill", "handles", "visit", "visit_beside_bare"]
@@ -43,8 +44,5 @@ def visit_beside_bare(
 @cache
 def _files() -> list[str]:
     """Return the files of all users, in the order in which they signed up."""
-    from dsud.context import user_key
-    from dsud.engines import engine
-
     users = get_user_model().objects.order_by("pk")
-    return [str(engine().path_of(user_key(user))) for user in users]
+    return [file_of(user) for user in users]

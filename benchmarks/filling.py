@@ -12,9 +12,24 @@ import subprocess
 import sys
 
 
-def fill_elsewhere(*, users: int, notes: int) -> list[str]:
-    """Fill the site by another process with the same settings; return the keys of the sessions."""
-    command = [sys.executable, "-m", __name__, str(users), str(notes)]
+def fill(*, users: int, notes: int, singly: int | None = None) -> list[str]:
+    """Fill the site, by another process if that is possible; return the keys of the sessions.
+
+    Of the notes of each user, so many are written singly, by a commit each.
+    """
+    from django.conf import settings
+
+    from benchmarks.diary import people
+
+    # Some peers learn of databases only by making them.
+    is_stock = str(getattr(settings, "WAY", "")).endswith((".ours", ".together"))
+    fills = _fill_elsewhere if is_stock else people.fill
+    return fills(users=users, notes=notes, singly=people.SINGLY if singly is None else singly)
+
+
+def _fill_elsewhere(*, users: int, notes: int, singly: int) -> list[str]:
+    """Fill the site by another process with the same settings."""
+    command = [sys.executable, "-m", __name__, str(users), str(notes), str(singly)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     sessions: list[str] = json.loads(done.stdout.splitlines()[-1])
     return sessions
@@ -27,7 +42,8 @@ def main() -> None:
     django.setup()
     from benchmarks.diary import people
 
-    sessions = people.fill(users=int(sys.argv[1]), notes=int(sys.argv[2]))
+    users, notes, singly = map(int, sys.argv[1:])
+    sessions = people.fill(users=users, notes=notes, singly=singly)
     sys.stdout.write(f"\n{json.dumps(sessions)}\n")
 
 

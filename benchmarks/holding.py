@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from django.contrib.auth import get_user_model
 from django.db import connections
 
+from benchmarks import filling
 from benchmarks.diary import acts, people
 from benchmarks.looking import resident, watched
 
@@ -24,7 +25,7 @@ PAGE = 64
 
 def prepare(*, users: int, notes: int) -> None:
     """Make the site and its users."""
-    people.fill(users=users, notes=notes)
+    filling.fill(users=users, notes=notes, singly=0)
 
 
 def serve(*, users: int, files: int) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from django.contrib.auth import get_user_model
 from django.db import connections, router
 
-from benchmarks import floor
+from benchmarks import filling, floor
 from benchmarks.diary import acts, people
 from benchmarks.diary.views import note_model
 from benchmarks.visits import ACCOUNT, visit_once
@@ -51,7 +51,7 @@ visitors = Visitors()
 
 def prepare(*, users: int, notes: int) -> None:
     """Make the site and its users, and close what that has opened."""
-    visitors.passer_by = people.fill(users=users, notes=notes)[0]
+    visitors.passer_by = filling.fill(users=users, notes=notes)[0]
     visitors.users = list(get_user_model().objects.order_by("pk"))
     close()
 
@@ -211,9 +211,14 @@ def template() -> str:
 
 def paths(*, times: int) -> list[str]:
     """Return the files of those who come next, which are closed."""
+    return [file_of(user) for user in visitors.waiting(times)]
+
+
+def file_of(user: AbstractBaseUser) -> str:
+    """Return the file of a user of ours."""
     from dsud.context import user_key
 
-    return [str(_engine().path_of(user_key(user))) for user in visitors.waiting(times)]
+    return str(_engine().path_of(user_key(user)))
 
 
 def skip(*, times: int) -> None:

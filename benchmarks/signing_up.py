@@ -7,6 +7,7 @@ from time import perf_counter
 
 from django.db import transaction
 
+from benchmarks import filling
 from benchmarks.diary import acts, people
 
 _numbers = count(1)
@@ -14,13 +15,13 @@ _numbers = count(1)
 
 def prepare() -> None:
     """Make the tables of the site, and what its first user makes once for all."""
-    people.prepare()
+    filling.fill(users=3, notes=0)
     sign_up(times=3)
 
 
 def sign_up(*, times: int, asks: bool = True) -> list[float]:
     """Sign so many users up, each in a transaction, and ask for their notes; return how long each took."""
-    return [_signed_up(f"user{number}", asks=asks) for number in islice(_numbers, times)]
+    return [_signed_up(f"newcomer{number}", asks=asks) for number in islice(_numbers, times)]
 
 
 def _signed_up(name: str, *, asks: bool) -> float:

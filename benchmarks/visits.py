@@ -27,15 +27,9 @@ _sessions: list[str] = []
 
 def fill(*, users: int, notes: int) -> list[str]:
     """Make the site with so many users and notes of each; return the keys of their sessions."""
-    from django.conf import settings
+    from benchmarks import filling
 
-    from benchmarks.diary import people
-    from benchmarks.filling import fill_elsewhere
-
-    # Some peers learn of databases only by making them.
-    is_stock = str(getattr(settings, "WAY", "")).endswith((".ours", ".together"))
-    fills = fill_elsewhere if is_stock else people.fill
-    _sessions.extend(fills(users=users, notes=notes))
+    _sessions.extend(filling.fill(users=users, notes=notes))
     return _sessions
 
 

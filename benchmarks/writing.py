@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from django.contrib.auth import get_user_model
 from django.db import DEFAULT_DB_ALIAS, connections
 
+from benchmarks import filling
 from benchmarks.diary import acts, people
 from benchmarks.diary.views import note_model
 from benchmarks.pace import Written, measured, together
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 def prepare(*, users: int) -> None:
     """Make the site and its users."""
-    people.fill(users=users, notes=20)
+    filling.fill(users=users, notes=20)
     connections.close_all()
 
 
@@ -58,7 +59,7 @@ def _write(users: Sequence[AbstractBaseUser], *, seconds: float, at: float) -> W
 
 def prepare_files() -> None:
     """Make the tables of a file for each writer."""
-    people.prepare()
+    filling.fill(users=0, notes=0)
     connections.close_all()
     full = connections[DEFAULT_DB_ALIAS].settings_dict["NAME"]
     for alias in _own():

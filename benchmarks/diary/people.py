@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 #: The last notes of each user are written as users do, by a commit each: enough of them for the log
 #: of each file to be as long as it becomes, because a commit that lengthens it takes longer.
-ONE_BY_ONE = 20
+SINGLY = 20
 
 
-def fill(*, users: int, notes: int) -> list[str]:
+def fill(*, users: int, notes: int, singly: int = SINGLY) -> list[str]:
     """Make the tables and so many users with so many notes each; return the key of a session of each."""
     prepare()
-    return [visit(person(f"user{number}"), notes) for number in range(1, users + 1)]
+    everybody = (person(f"user{number}") for number in range(1, users + 1))
+    return [visit(each, notes, singly=singly) for each in everybody]
 
 
 def prepare() -> None:
@@ -49,15 +50,15 @@ def person(name: str) -> AbstractBaseUser:
     return user
 
 
-def visit(user: AbstractBaseUser, notes: int) -> str:
-    """Write a user's notes and return the key of their session."""
+def visit(user: AbstractBaseUser, notes: int, *, singly: int = SINGLY) -> str:
+    """Write a user's notes, the last by a commit each; return the key of their session."""
     written = [
         note_model()(title=f"Note {number}", text="x" * 200, **owned_by(user))
         for number in range(notes)
     ]
     with acting_as(user):
-        note_model().objects.bulk_create(written[:-ONE_BY_ONE])
-        for each in written[-ONE_BY_ONE:]:
+        note_model().objects.bulk_create(written[singly:])
+        for each in written[:singly]:
             each.save()
     return session_of(user)
 
