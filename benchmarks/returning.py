@@ -176,8 +176,10 @@ def _timed(times: int, steps: Steps, *, stays: bool) -> dict[str, list[float]]:
 def _running(
     sql: str, parameters: list[str | int | bool | None]
 ) -> Callable[[AbstractBaseUser], object]:
+    notes = note_model()
+
     def run(user: AbstractBaseUser) -> None:
-        _execute(connections[router.db_for_write(note_model())], (sql, parameters))
+        _execute(connections[router.db_for_write(notes)], (sql, parameters))
 
     return run
 
