@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from benchmarks.figures import Figure, Report
+from benchmarks.figures import RATIO, Figure, Report
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,11 +32,11 @@ def run(*, quick: bool = False) -> Report:
             Figure(
                 "bare sqlite3: open, count and sum, close", _us(found["bare"], count), "µs each"
             ),
-            Figure("fleet.aggregate against it", median(ratios), "times", at_most=1.5),
-            Figure("    at worst", max(ratios), "times"),
-            Figure("    against bare loops in as many processes", median(shared), "times"),
-            Figure("    with workers=1, in processor time", median(found["cpu"]), "times", 1.5),
-            Figure("    with workers=1", median(alone), "times"),
+            Figure("fleet.aggregate against it", median(ratios), RATIO, at_most=1.5),
+            Figure("    at worst", max(ratios), RATIO),
+            Figure("    against bare loops in as many processes", median(shared), RATIO),
+            Figure("    with workers=1, in processor time", median(found["cpu"]), RATIO, 1.5),
+            Figure("    with workers=1", median(alone), RATIO),
             Figure(f"memory for {count} keys, of the largest process", walked[0], "MB", 300),
             Figure(f"    for {10 * count} keys", walked[1], "MB", 300),
             Figure("    more than that for the tenth", walked[1] - walked[0], "MB", 10),

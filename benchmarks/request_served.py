@@ -167,9 +167,9 @@ def _verdicts(found: Found, *, processes: Sequence[int]) -> Iterator[Figure]:
         yield from _against(name, turns, several=several)
     yield Figure("the load's share of the processor time of a core", _share(found), "%")
     locked = sum(times for error, times in found.errors.items() if "database is locked" in error)
-    yield Figure('"database is locked", all contenders', locked, "times")
+    yield Figure('"database is locked", all contenders', locked, "errors")
     ours = sum(times for error, times in found.errors.items() if error.startswith(DSUD))
-    yield Figure("errors of dsud", ours, "times", at_most=0, exact=True)
+    yield Figure("errors of dsud", ours, "errors", at_most=0, exact=True)
 
 
 def _against(name: str, turns: dict[str, list[Turn]], *, several: bool) -> Iterator[Figure]:

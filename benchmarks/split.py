@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from benchmarks.figures import Figure, Report
+from benchmarks.figures import RATIO, Figure, Report
 
 ROOT = Path(__file__).parents[1]
 
@@ -55,14 +55,14 @@ def run(*, quick: bool = False) -> Report:
             Figure(
                 "the split with its plan, against INSERT … SELECT",
                 whole / sum(bare),
-                "times",
+                RATIO,
                 at_most=None if quick else 3.0,
             ),
             # Of few users, the median alone is the same on an idle machine and on a busy one.
             Figure(
                 "    the median of all users",
                 _median_ratio(bare, split),
-                "times",
+                RATIO,
                 at_most=3.0 if quick else None,
             ),
             Figure("    the plan alone", found["planned"], "s"),
@@ -70,7 +70,7 @@ def run(*, quick: bool = False) -> Report:
             Figure(
                 "    against all rows into one file, one statement for each table",
                 whole / found["together"],
-                "times",
+                RATIO,
             ),
         ],
     )

@@ -14,7 +14,7 @@ from statistics import median
 from time import perf_counter
 from typing import IO, cast
 
-from benchmarks.figures import Figure, Report
+from benchmarks.figures import RATIO, Figure, Report
 
 ROOT = Path(__file__).parents[1]
 HOUSEHOLD = ROOT / "tests" / "sample_project"
@@ -121,9 +121,9 @@ def _suites(rounds: int) -> list[Figure]:
                 whole[each].append(seconds[1])
         one, own = (median(tests[each]) for each in settings)
         against = f"{name}, user databases against one"
-        figures.append(Figure(against, own / one, "times", at_most, floor=1.0))
+        figures.append(Figure(against, own / one, RATIO, at_most, floor=1.0))
         one, own = (median(whole[each]) for each in settings)
-        figures.append(Figure("    with the set-up of the databases", own / one, "times"))
+        figures.append(Figure("    with the set-up of the databases", own / one, RATIO))
     return figures
 
 
