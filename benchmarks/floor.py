@@ -61,15 +61,17 @@ def open_database(path: str | Path, *, synchronous: str) -> sqlite3.Connection:
 
 
 def write_template(
-    *, template: str, times: int, syncs_directory: bool, query: str = ""
+    *, template: str, times: int, syncs_directory: bool, query: str = "", apart: bool = False
 ) -> list[float]:
     """Write a template's bytes so many times, durably, under new names; ask each if told.
 
-    Return how long each took. Reading the template is not timed.
+    Return how long each took. Reading the template is not timed. Where each is ``apart``, a directory
+    is made for its owner, and one in there that is renamed with it, because SQLite's files belong together.
     """
     PLACE.mkdir(exist_ok=True)
     data = _in_wal_mode(Path(template).read_bytes())
-    return [_written(data, syncs_directory=syncs_directory, query=query) for _ in range(times)]
+    written = _written_apart if apart else _written
+    return [written(data, syncs_directory=syncs_directory, query=query) for _ in range(times)]
 
 
 def _in_wal_mode(data: bytes) -> bytes:
@@ -81,13 +83,33 @@ def _written(data: bytes, *, syncs_directory: bool, query: str) -> float:
     path = PLACE / f"{next(_numbers)}.sqlite3"
     aside = path.with_suffix(".new")
     begun = perf_counter()
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    _write_synced(aside, data)
+    aside.rename(path)
+    return _synced_and_asked(path, PLACE if syncs_directory else None, query, begun)
+
+
+def _written_apart(data: bytes, *, syncs_directory: bool, query: str) -> float:
+    home = PLACE / str(next(_numbers))
+    begun = perf_counter()
+    home.mkdir(0o700)
+    aside = home / "new"
+    aside.mkdir(0o700)
+    _write_synced(aside / "db.sqlite3", data)
+    aside.rename(home / "1")
+    path = home / "1" / "db.sqlite3"
+    return _synced_and_asked(path, home if syncs_directory else None, query, begun)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     os.write(descriptor, data)
     os.fsync(descriptor)
     os.close(descriptor)
-    aside.rename(path)
-    if syncs_directory:
-        descriptor = os.open(PLACE, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _synced_and_asked(path: Path, directory: Path | None, query: str, begun: float) -> float:
+    if directory is not None:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         os.fsync(descriptor)
         os.close(descriptor)
     if not query:

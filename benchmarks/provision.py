@@ -19,6 +19,9 @@ TABLES = "20"
 #: How many users sign up in a turn.
 TURN = 8
 
+#: How many have signed up before, so that the directories that users are spread over are there.
+BEFORE = 800
+
 #: In how many rounds peers take part, of whom one user takes as long as a turn.
 PEERS_EVERY = 8
 
@@ -26,6 +29,7 @@ PEERS_EVERY = 8
 WRITE = "bare write, fsync, rename"
 SYNC = "bare write, fsync, rename, fsync of the directory"
 QUERY = "bare sqlite3: the same, opened and queried"
+APART = "bare sqlite3: the same, each in a directory of its own"
 
 
 class Found(NamedTuple):
@@ -59,7 +63,12 @@ def run(*, quick: bool = False) -> Report:
         "A new user's database",
         _figures(found),
         panels=[_panel(found)],
-        sizes={"rounds": rounds, "sign-ups in each round": TURN, "tables of each user": 25},
+        sizes={
+            "users before": BEFORE,
+            "rounds": rounds,
+            "sign-ups in each round": TURN,
+            "tables of each user": 25,
+        },
         absent=absent,
     )
 
@@ -73,6 +82,8 @@ def _measure(rounds: int, *, quick: bool) -> tuple[Found, dict[str, str]]:
         contenders = [stack.enter_context(site.starts("benchmarks.signing_up")) for site in sites]
         for each in contenders:
             each.ask("prepare")
+        for each in contenders[:2]:  # With peers, as many would take minutes.
+            each.ask("sign_up", times=BEFORE)
         with sites[0].starts("benchmarks.returning") as process:
             asked = {
                 "template": process.ask("template"),
@@ -99,12 +110,13 @@ def _round(
     ours, plain, *peers = contenders
     yield ours.name, ours.ask("sign_up", times=TURN)
     yield plain.name, plain.ask("sign_up", times=TURN, asks=False)
-    for name, syncs_directory, query in (
-        (WRITE, False, ""),
-        (SYNC, True, ""),
-        (QUERY, True, asked["query"]),
+    for name, syncs_directory, query, apart in (
+        (WRITE, False, "", False),
+        (SYNC, True, "", False),
+        (QUERY, True, asked["query"], False),
+        (APART, True, asked["query"], True),
     ):
-        arguments = {"template": asked["template"], "times": TURN, "query": query}
+        arguments = {"template": asked["template"], "times": TURN, "query": query, "apart": apart}
         yield name, floor.ask("write_template", syncs_directory=syncs_directory, **arguments)
     if with_peers:
         for peer in peers:
@@ -121,6 +133,7 @@ def _figures(found: Found) -> list[Figure]:
         Figure(f"    against {WRITE}", found.ratio(WRITE), RATIO, floor=1.0),
         Figure(f"    against {SYNC}", found.ratio(SYNC), RATIO, floor=1.0),
         Figure(f"    against {QUERY}", found.ratio(QUERY), RATIO, 2.5, 1.0),
+        Figure(f"    against {APART}", found.ratio(APART), RATIO, floor=1.0),
     ]
     for peer in PEERS:
         if peer.name in found.turns:
@@ -132,7 +145,7 @@ def _figures(found: Found) -> list[Figure]:
 
 
 def _panel(found: Found) -> Panel:
-    floors, plain = (WRITE, SYNC, QUERY), found.of(field.SQLITE.name)
+    floors, plain = (WRITE, SYNC, QUERY, APART), found.of(field.SQLITE.name)
     bars = {field.OURS.name: found.beyond(field.OURS.name)}
     bars |= {name: found.of(name) for name in floors}
     bars |= {each.name: found.of(each.name) - plain for each in PEERS if each.name in found.turns}

@@ -504,7 +504,7 @@ def test_delete__moves_everything_at_once_and_the_path_is_never_used_again(
         with engine.lock("7"):
             engine.delete("7")
         place = database.parents[1]
-        assert sorted(path.name for path in place.iterdir()) == ["1.deleted", "lock"]
+        assert sorted(path.name for path in place.iterdir()) == ["1.deleted"]
         assert sorted(path.name for path in (place / "1.deleted").iterdir()) == [
             "db.sqlite3",
             "db.sqlite3-shm",
@@ -526,7 +526,7 @@ def test_publish__twice_is_refused(database: Path) -> None:
         with pytest.raises(UserDatabaseAlreadyExists):
             staged.publish()
     del staged
-    assert sorted(path.name for path in database.parents[1].iterdir()) == ["1", "lock"]
+    assert sorted(path.name for path in database.parents[1].iterdir()) == ["1"]
 
 
 def test_discard__twice_does_nothing(location: Path, db: None) -> None:
@@ -541,7 +541,7 @@ def test_discard__twice_does_nothing(location: Path, db: None) -> None:
         second.discard()
     assert engine.staged_here("7") is None
     assert not engine.exists("7")
-    assert [path.name for path in location.glob("??/*/*")] == ["lock"]
+    assert [path.name for path in location.glob("??/*/*")] == []
 
 
 # Checks

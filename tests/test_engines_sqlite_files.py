@@ -44,9 +44,9 @@ def place(tmp_path: Path) -> Path:
 
 
 def put_database(directory: Path, content: bytes = b"rows") -> Path:
-    staged = files.new_staging_directory(directory)
-    files.write_durably(staged / files.DATABASE, content)
-    return files.publish(staged, "7")
+    staged, newest = files.new_staging_directory(directory)
+    files.write_durably(f"{staged}/{files.DATABASE}", content)
+    return Path(files.publish(staged, "7", newest=newest))
 
 
 # Private
@@ -65,7 +65,7 @@ def test_modes__whatever_the_umask(tmp_path: Path, umask: int) -> None:
 
     assert in_child(build) == 0
     made = [tmp_path / "srv", *(tmp_path / "srv").rglob("*")]
-    assert {path.name for path in made} >= {"users", ".dsud", "7", "lock", "1", "db.sqlite3"}
+    assert {path.name for path in made} >= {"users", ".dsud", "7", "1", "db.sqlite3"}
     for path in made:
         assert mode_of(path) == (0o700 if path.is_dir() else 0o600), path
 
@@ -108,7 +108,7 @@ def test_move_to_trash__is_durable(place: Path) -> None:
 def test_write_durably__writes_everything_although_the_disk_takes_little(tmp_path: Path) -> None:
     write = os.write
     with mock.patch.object(os, "write", lambda fd, data: write(fd, data[:1000])):
-        files.write_durably(tmp_path / "db", b"x" * 4096)
+        files.write_durably(tmp_path / "db", b"x" * 2000, memoryview(b"x" * 2096))
     assert (tmp_path / "db").read_bytes() == b"x" * 4096
 
 
@@ -129,6 +129,30 @@ def test_publish__refuses_while_there_is_a_database(place: Path) -> None:
     assert str(caught.value) == "User '7' has a database already; it was left as it is."
     assert files.live_database(place) == first
     assert first.read_bytes() == b"first"
+
+
+def test_publish__two_that_were_staged_at_once(place: Path) -> None:
+    """The lock forbids it; where it fails, the file system lets only one have the name."""
+    staged = [files.new_staging_directory(place) for _ in range(2)]
+    assert not Path(staged[0][0]).exists()  # The second took it for what a killed maker left.
+    Path(staged[0][0]).mkdir()
+    for (directory, _), content in zip(staged, (b"first", b"second"), strict=True):
+        files.write_durably(f"{directory}/{files.DATABASE}", content)
+    files.publish(staged[0][0], "7", newest=staged[0][1])
+    with pytest.raises(UserDatabaseAlreadyExists) as caught:
+        files.publish(staged[1][0], "7", newest=staged[1][1])
+    assert str(caught.value) == "User '7' has a database already; it was left as it is."
+    assert (place / "1" / "db.sqlite3").read_bytes() == b"first"
+
+
+def test_publish__name_that_the_disk_does_not_take(place: Path) -> None:
+    staged, _ = files.new_staging_directory(place)
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with (
+        mock.patch.object(os, "rename", side_effect=error),
+        pytest.raises(OSError, match=os.strerror(errno.ENOSPC)),
+    ):
+        files.publish(staged, "7")
 
 
 def test_publish__never_uses_a_path_again(place: Path) -> None:
@@ -160,12 +184,12 @@ def test_new_staging_directory__removes_what_a_killed_maker_left(place: Path) ->
 
 
 def test_remove_staged__not_in_a_forked_child(place: Path) -> None:
-    staged = files.new_staging_directory(place)
+    staged, _ = files.new_staging_directory(place)
     parent = os.getpid()
     assert in_child(lambda: files.remove_staged(staged, pid=parent)) == 0
-    assert staged.is_dir()
+    assert Path(staged).is_dir()
     files.remove_staged(staged, pid=parent)
-    assert not staged.exists()
+    assert not Path(staged).exists()
 
 
 @pytest.mark.parametrize("made", ["nothing", "a file", "a dangling link"])
@@ -262,7 +286,7 @@ def test_locked__keeps_other_processes_out_until_they_are_killed(place: Path) ->
     os.kill(child, 9)
     os.waitpid(child, 0)
     with files.locked(location, "7"), files.locked(location, "8"):
-        assert (place / "lock").exists()
+        assert list(place.iterdir()) == []  # No file is made for it.
 
 
 def test_locked__forked_child_does_not_end_it(place: Path) -> None:
@@ -270,11 +294,12 @@ def test_locked__forked_child_does_not_end_it(place: Path) -> None:
     lock = files.locked(location, "7")
     lock.__enter__()
     assert in_child(lambda: lock.__exit__(None, None, None)) == 0
-    with (place / "lock").open() as other, pytest.raises(BlockingIOError):
+    other = os.open(place, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
     lock.__exit__(None, None, None)
-    with (place / "lock").open() as other:
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
 
 
 def test_locked__child_that_lives_on_does_not_keep_it(place: Path) -> None:

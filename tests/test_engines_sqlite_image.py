@@ -24,6 +24,10 @@ def template(tmp_path: Path) -> Path:
     return path
 
 
+def write(path: Path, data: bytes) -> None:
+    path.write_bytes(b"".join(image.in_wal_mode(data)))
+
+
 def query(path: Path, statement: str) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(uri_of(path, mode="rw"), uri=True)) as connection:
         return connection.execute(statement).fetchall()
@@ -31,7 +35,7 @@ def query(path: Path, statement: str) -> list[tuple[object, ...]]:
 
 def test_clone__is_the_template_with_its_owners_name_in_wal_mode(template: Path) -> None:
     clone = template.with_name("clone.sqlite3")
-    clone.write_bytes(image.clone(image.read_template(template), "alice"))
+    write(clone, image.clone(image.read_template(template), "alice"))
 
     assert query(clone, "PRAGMA journal_mode") == [("wal",)]
     assert query(clone, "SELECT user_key FROM dsud_identity") == [("alice",)]
@@ -54,7 +58,7 @@ def test_clone__leaves_the_template_as_it_is(template: Path) -> None:
 @pytest.mark.parametrize("key", ["é", "名前", "'; DROP TABLE note; --", "x" * 240])
 def test_clone__any_key_is_read_back(template: Path, key: str) -> None:
     clone = template.with_name("clone.sqlite3")
-    clone.write_bytes(image.clone(image.read_template(template), key))
+    write(clone, image.clone(image.read_template(template), key))
     assert query(clone, image.READ_IDENTITY) == [(key,)]
 
 
@@ -66,6 +70,43 @@ def test_clone__has_nothing_of_the_one_before(template: Path) -> None:
     first = image.clone(data, "bob")
     assert b"secret" in image.clone(data, "alice", rows=[SECRET])
     assert image.clone(data, "bob") == first
+
+
+TYPES = Rows("note", ["text"], [["a type"]], for_all=True)
+
+
+def texts(data: bytes) -> list[str]:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.deserialize(data)
+        return [text for (text,) in connection.execute("SELECT text FROM note ORDER BY id")]
+
+
+def test_clone__rows_for_all_stay_for_the_next_one(template: Path) -> None:
+    data = image.read_template(template)
+    assert texts(image.clone(data, "alice", rows=[TYPES, SECRET])) == [
+        "welcome",
+        "a type",
+        *SECRET.values[0],
+    ]
+    press = image._presses.of(data, (TYPES,))
+    assert texts(image.clone(data, "bob", rows=[TYPES])) == ["welcome", "a type"]
+    assert image._presses.of(data, (TYPES,)) is press
+
+
+def test_clone__rows_for_all_that_have_changed(template: Path) -> None:
+    data = image.read_template(template)
+    image.clone(data, "alice", rows=[TYPES])
+    others = Rows("note", ["text"], [["another type"]], for_all=True)
+    assert texts(image.clone(data, "bob", rows=[others])) == ["welcome", "another type"]
+    assert texts(image.clone(data, "eve")) == ["welcome"]
+
+
+def test_clone__after_rows_for_all_that_failed(template: Path) -> None:
+    data = image.read_template(template)
+    nowhere = Rows("nowhere", ["text"], [["x"]], for_all=True)
+    with pytest.raises(sqlite3.OperationalError, match="no such table: nowhere"):
+        image.clone(data, "alice", rows=[TYPES, nowhere])
+    assert texts(image.clone(data, "bob", rows=[TYPES])) == ["welcome", "a type"]
 
 
 def test_clone__after_one_that_failed(template: Path) -> None:

@@ -47,7 +47,7 @@ def test_build__makes_one_private_file(directory: Path, migrate: Migrations) -> 
 
     assert templates.has("aa")
     assert migrate.runs == 1
-    assert names(directory) == ["aa.sqlite3", "lock"]
+    assert names(directory) == ["aa.sqlite3"]
     assert templates.read("aa") == (directory / "aa.sqlite3").read_bytes()
     assert stat.S_IMODE((directory / "aa.sqlite3").stat().st_mode) == 0o600
 
@@ -65,7 +65,7 @@ def test_build__new_schema_replaces_the_old_template(directory: Path, migrate: M
     old.build("aa", migrate)
     new = Templates(directory)
     new.build("bb", migrate)
-    assert names(directory) == ["bb.sqlite3", "lock"]
+    assert names(directory) == ["bb.sqlite3"]
     assert old.has("aa")  # A process that runs the old code has it in memory.
 
 
@@ -88,7 +88,7 @@ def test_build__removes_what_a_killed_builder_left(directory: Path, migrate: Mig
     for leftover in ("new-0123.sqlite3", "new-0123.sqlite3-journal"):
         (directory / leftover).write_bytes(b"half")
     Templates(directory).build("aa", migrate)
-    assert names(directory) == ["aa.sqlite3", "lock"]
+    assert names(directory) == ["aa.sqlite3"]
 
 
 def test_build__failed_migration_leaves_no_template(directory: Path, migrate: Migrations) -> None:
@@ -102,7 +102,7 @@ def test_build__failed_migration_leaves_no_template(directory: Path, migrate: Mi
         templates.build("aa", fail)
     assert not templates.has("aa")
     templates.build("aa", migrate)
-    assert names(directory) == ["aa.sqlite3", "lock"]
+    assert names(directory) == ["aa.sqlite3"]
 
 
 def test_build__threads_that_come_at_once_build_one(directory: Path, migrate: Migrations) -> None:

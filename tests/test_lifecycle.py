@@ -46,7 +46,7 @@ def state_of(key: object) -> str | None:
 
 
 def generations(location: Path, key: object) -> list[str]:
-    return sorted(path.name for path in location.glob(f"??/{key}/*") if path.name != "lock")
+    return sorted(path.name for path in location.glob(f"??/{key}/*"))
 
 
 # Deletion

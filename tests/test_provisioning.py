@@ -57,11 +57,10 @@ def state_of(user: object) -> str | None:
 
 
 def on_disk(location: Path) -> list[str]:
-    """Return what lies in users' directories, locks aside."""
+    """Return what lies in users' directories."""
     return sorted(
         str(path.relative_to(location).as_posix()).partition("/")[2]
         for path in location.glob("??/*/*")
-        if path.name != "lock"
     )
 
 

@@ -275,7 +275,7 @@ def test_rehearse__on_copies_and_nothing_is_touched(deploy: Callable[..., None])
     assert [dump(file_of(user)) for user in (alice, bob)] == before
     assert list(UserDatabase.objects.values()) == rows
     left = {path.name for user in (alice, bob) for path in file_of(user).parents[1].iterdir()}
-    assert left == {"1", "lock"}
+    assert left == {"1"}
     assert run("--rehearse", "all", "--user", "alice") == "1 of 1 user databases rehearsed.\n"
     close()
     assert dump(file_of(alice)) == before[0]

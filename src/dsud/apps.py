@@ -39,13 +39,22 @@ class DSUDConfig(AppConfig):
     def ready(self) -> None:
         """Connect the query path with what makes, deletes and checks user databases."""
         # Not before, because they import models.
-        from dsud import checks, history, lifecycle, mirrors, outdated, provisioning, switch
+        from dsud import (
+            checks,
+            history,
+            lifecycle,
+            mirrored,
+            mirrors,
+            outdated,
+            provisioning,
+            switch,
+        )
 
         scratch.remember_configured()
         resolve_aliases_on_demand()
         provide_missing_with(provisioning.provide)
         judge_schemas_with(outdated.judge)
-        keep_copies_in(mirrors.copied_tables)
+        keep_copies_in(mirrored.copied_tables)
         guards.install()
         results.install()
         objects.install()

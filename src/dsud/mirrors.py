@@ -2,161 +2,37 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from django.apps import apps
-from django.contrib.auth import get_user_model
 from django.core.signals import setting_changed
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import Field, Model, QuerySet
+from django.db.models import Model
 from django.db.models.deletion import Collector
 from django.db.models.signals import post_delete, post_save, pre_save
 from django.db.utils import DatabaseError
 
 from dsud import models as registry
 from dsud import transactions
-from dsud.conf import conf
 from dsud.connections import alias_of, key_of_alias, uncounted
 from dsud.context import Activation, Block, user_key
 from dsud.engines import engine
 from dsud.engines.hooks import writing_copies
 from dsud.engines.staged import Rows
 from dsud.exceptions import UserDatabaseError, UserDatabaseOutdated
-from dsud.router import DECISIVE, has_copies, is_mirrored, refuse_copy
-
-if TYPE_CHECKING:
-    AnyField = Field[object, object]
+from dsud.mirrored import is_of_users, left_empty, mirrored_models, rows_of
+from dsud.router import DECISIVE, is_mirrored, refuse_copy
 
 logger = logging.getLogger("dsud")
-
-# What is mirrored
-
-
-@functools.cache
-def mirrored_models() -> tuple[type[Model], ...]:
-    """Return the mirrored models, parents before their children."""
-    found = filter(has_copies, apps.get_models())
-    return tuple(sorted(found, key=lambda model: len(model._meta.get_parent_list())))
-
-
-def is_of_users(model: type[Model]) -> bool:
-    """Tell whether of a model only the user's own row is mirrored: it is theirs, or part of it."""
-    return issubclass(get_user_model(), model)
-
-
-@functools.cache
-def copied_tables() -> frozenset[str]:
-    """Return the tables of user databases that hold copies."""
-    return frozenset(model._meta.db_table for model in mirrored_models())
-
-
-@functools.cache
-def left_empty(model: type[Model]) -> frozenset[str]:
-    """Return the names of the fields of a model that its copies lack."""
-    own = set()
-    for name in conf.DSUD_UNMIRRORED_FIELDS:
-        label, _, field = name.rpartition(".")
-        if label.lower() == model._meta.label_lower or (not label and is_of_users(model)):
-            own.add(field)
-    return frozenset(own)
-
-
-def forget_models(*, setting: str, **kwargs: object) -> None:
-    """Look anew which models are mirrored after a setting that decides it has changed."""
-    if setting in (*DECISIVE, "DSUD_UNMIRRORED_FIELDS"):
-        for remembered in (mirrored_models, copied_tables, left_empty, _sql_of_originals):
-            remembered.cache_clear()
-        if apps.ready:
-            connect()
-
-
-setting_changed.connect(forget_models, dispatch_uid="dsud.mirrors.forget_models")
-
-
-# Rows as they are stored
-
-
-@functools.cache
-def _fields(model: type[Model]) -> tuple[AnyField, ...]:
-    fields = model._meta.local_concrete_fields
-    return tuple(field for field in fields if field.column and not field.generated)
-
-
-@functools.cache
-def _columns(model: type[Model]) -> list[str]:
-    return [str(field.column) for field in _fields(model)]
-
-
-def _rows_of(model: type[Model], key: str, connection: BaseDatabaseWrapper) -> Rows:
-    """Return rows of ``default`` as a user database stores them, without what stays empty."""
-    default = connections[DEFAULT_DB_ALIAS]
-    with uncounted(default):
-        if default.vendor == connection.vendor == "sqlite":
-            own = is_of_users(model)
-            values = as_stored(model, default, of=stored_key(model, key, default) if own else None)
-        else:
-            values = [
-                tuple(_value(model, field, row, connection) for field in _fields(model))
-                for row in _originals(model, key)
-            ]
-    return Rows(model._meta.db_table, _columns(model), values)
-
-
-def _originals(model: type[Model], key: str) -> QuerySet[Model]:
-    originals = model._base_manager.using(DEFAULT_DB_ALIAS).order_by("pk")
-    return originals.filter(pk=key) if is_of_users(model) else originals
-
-
-def _value(
-    model: type[Model], field: AnyField, row: Model | None, connection: BaseDatabaseWrapper
-) -> object:
-    if row is not None and field.name not in left_empty(model):
-        value = getattr(row, field.attname)
-    else:
-        value = None if field.null else field.get_default()
-    return field.get_db_prep_save(value, connection)
-
-
-def stored_key(model: type[Model], key: str, connection: BaseDatabaseWrapper) -> object:
-    """Return the primary key of a user's own row as a database stores it."""
-    pk = model._meta.pk
-    return pk.get_db_prep_value(pk.to_python(key), connection)
-
-
-def as_stored(
-    model: type[Model], default: BaseDatabaseWrapper, *, of: object = None, and_after: int = 0
-) -> list[tuple[object, ...]]:
-    """Return what one SQLite stores for another: all rows, one, or so many from that ``and_after``."""
-    empty = [field for field in _fields(model) if field.name in left_empty(model)]
-    parameters: list[Any] = [_value(model, field, None, default) for field in empty]
-    parameters += [] if of is None else [of]
-    which = "" if of is None else ">= %s" if and_after else "= %s"
-    limit = f" LIMIT {and_after}" if and_after else ""
-    with default.cursor() as cursor:
-        cursor.execute(_sql_of_originals(model, which) + limit, parameters)
-        return cast("list[tuple[object, ...]]", cursor.fetchall())
-
-
-@functools.cache
-def _sql_of_originals(model: type[Model], which: str) -> str:
-    """Return a SELECT; ``+`` keeps what is stored from being converted by the type of its column."""
-    meta = model._meta
-    columns = ", ".join(
-        "%s" if field.name in left_empty(model) else f'+"{meta.db_table}"."{field.column}"'
-        for field in _fields(model)
-    )
-    where = f'WHERE "{meta.pk.column}" {which} ' if which else ""
-    return f'SELECT {columns} FROM "{meta.db_table}" {where}ORDER BY "{meta.pk.column}"'  # noqa: S608, because models name them
 
 
 def first_rows(key: str) -> list[Rows]:
     """Return the copies that the new database of a user begins with."""
     connection = connections[alias_of(key)]
-    return [_rows_of(model, key, connection) for model in mirrored_models()]
+    return [rows_of(model, key, connection) for model in mirrored_models()]
 
 
 # Renewed
@@ -168,7 +44,7 @@ def shared_rows(connection: BaseDatabaseWrapper) -> dict[str, Rows]:
     For those who renew many databases, of which ``connection`` is any, one after the other.
     """
     return {
-        model._meta.db_table: _rows_of(model, "", connection)
+        model._meta.db_table: rows_of(model, "", connection)
         for model in mirrored_models()
         if not is_of_users(model)
     }
@@ -210,7 +86,7 @@ def _stale(
     models: Iterable[type[Model]], key: str, alias: str, shared: Mapping[str, Rows]
 ) -> Iterator[tuple[type[Model], Rows]]:
     for model in models:
-        wanted = shared.get(model._meta.db_table) or _rows_of(model, key, connections[alias])
+        wanted = shared.get(model._meta.db_table) or rows_of(model, key, connections[alias])
         if any(_difference(wanted, alias, place=_place_of_key(model, wanted))):
             yield model, wanted
 
@@ -282,6 +158,15 @@ def _delete_copies(model: type[Model], keys: Sequence[object], alias: str) -> No
 
 
 # Kept current
+
+
+def follow_others(*, setting: str, **kwargs: object) -> None:
+    """Follow the originals of other models after a setting that decides which has changed."""
+    if setting in (*DECISIVE, "DSUD_UNMIRRORED_FIELDS") and apps.ready:
+        connect()
+
+
+setting_changed.connect(follow_others, dispatch_uid="dsud.mirrors.follow_others")
 
 
 def connect() -> None:

@@ -12,7 +12,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.db.models import Field, Model
 
 from dsud.conf import conf
-from dsud.mirrors import is_of_users, left_empty, mirrored_models
+from dsud.mirrored import is_of_users, left_empty, mirrored_models
 from dsud.renames import installed
 from dsud.router import is_mirrored, is_user_model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
@@ -202,19 +202,18 @@ def put(
     connection = connections[DEFAULT_DB_ALIAS]
     if not connection.features.supports_update_conflicts_with_target:
         return write(user_key, unless=unless, **values)
-    row = {**_at_first(), "user_key": user_key, **values}
+    now = timezone.now()
+    row = {**_defaults(), "created": now, "user_key": user_key, **values}
+    row["state"] = str(row["state"])
+    stored = connection.ops.adapt_datetimefield_value
+    # Most values are prepared already, as every database takes them that has such a statement.
     parameters: list[Any] = [
-        value if type(value := row[name]) in _AS_THEY_ARE else prepare(value, connection)
-        for name, prepare in _fields()
+        stored(value) if isinstance(value := row[name], datetime) else value for name in _names()
     ]
     relaxed = nullcontext() if durably else unsynced(connection)
-    with _uncounted(), relaxed, connection.cursor() as cursor:
+    with uncounted(connection), relaxed, connection.cursor() as cursor:
         cursor.execute(_insert_or_update(tuple(values)), [*parameters, unless or ""])
         return bool(cursor.rowcount > 0)
-
-
-#: Types whose values every database that has such a statement takes unprepared.
-_AS_THEY_ARE = frozenset((str, int, bool, type(None)))
 
 
 def _columns() -> list[models.Field[object, object]]:
@@ -222,18 +221,13 @@ def _columns() -> list[models.Field[object, object]]:
 
 
 @functools.cache
-def _fields() -> list[tuple[str, Callable[..., Any]]]:
-    """Return the fields by name, each with what prepares a value that is no text."""
-    return [(field.name, field.get_db_prep_save) for field in _columns()]
-
-
-def _at_first() -> dict[str, object]:
-    """Return what a new row has, without making an instance to ask it."""
-    return {**_defaults(), "created": timezone.now()}
+def _names() -> tuple[str, ...]:
+    return tuple(field.name for field in _columns())
 
 
 @functools.cache
 def _defaults() -> dict[str, object]:
+    """Return what a new row has, without making an instance to ask it."""
     return {field.name: field.get_default() for field in _columns()}
 
 

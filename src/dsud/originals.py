@@ -9,8 +9,7 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Model
 
-from dsud.connections import uncounted
-from dsud.mirrors import as_stored, is_of_users, mirrored_models, stored_key
+from dsud.mirrored import as_stored, is_of_users, mirrored_models, stored_key
 
 #: For how long originals are taken for unchanged; who saves one meanwhile has its copies renewed.
 KEPT_SECONDS = 1.0
@@ -40,7 +39,7 @@ class Originals:
             self._read = time.monotonic()
             self._shared.clear()
             self._own.clear()
-        with connection.wrap_database_errors, uncounted(default):
+        with connection.wrap_database_errors:
             return all(
                 connection.connection.execute(_sql_of_copies(model)).fetchall()
                 == (self._own_row(model, key, default) if is_own else self._all(model, default))

@@ -140,11 +140,13 @@ def provide_after_sign_up(key: str, *, is_pending: bool = True) -> None:
 
 def _make(key: str, *, durably: bool = True) -> bool:
     initialize_location(key)
-    first = {} if engine().exists(key) else begin_with(key)  # No lock yet: it writes.
-    with engine().lock(key):
-        if engine().exists(key):
+    here = engine()
+    # No lock yet: it writes. What is pending was not there a moment ago.
+    first = {} if durably and here.exists(key) else begin_with(key)
+    with here.lock(key):
+        if here.exists(key):
             return False
-        engine().stage(key, prepare(), **(first or begin_with(key))).publish()
+        here.stage(key, prepare(), **(first or begin_with(key))).publish()
     announce(key, durably=durably)
     return True
 

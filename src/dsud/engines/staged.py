@@ -15,6 +15,8 @@ class Rows:
     table: str
     columns: Sequence[str]
     values: Sequence[Sequence[object]]
+    #: Are they the same for every user? An engine may then keep them ready for the next one.
+    for_all: bool = False
 
 
 class Staged(ABC):

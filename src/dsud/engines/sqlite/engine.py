@@ -261,7 +261,10 @@ class Engine(Places):
     ) -> StagedFile:
         """Clone the template for a user, aside."""
         data = image.clone(self._templates.read(fingerprint), user_key, rows=rows, keys=keys)
-        return self._stage(StagedFile(self, user_key), lambda path: files.write_durably(path, data))
+        staged = StagedFile(self, user_key)
+        return self._stage(
+            staged, lambda: files.write_durably(staged.name, *image.in_wal_mode(data))
+        )
 
     def stage_to_fill(
         self,
@@ -273,10 +276,9 @@ class Engine(Places):
     ) -> StagedToFill:
         """Clone the template for a user, aside, to be written without a log and synced at the end."""
         template = self._templates.read(fingerprint)
-        data = image.clone(template, user_key, rows=rows, keys=keys, in_wal_mode=False)
-        return self._stage(
-            StagedToFill(self, user_key), lambda path: files.write_for_now(path, data)
-        )
+        data = image.clone(template, user_key, rows=rows, keys=keys)
+        staged = StagedToFill(self, user_key)
+        return self._stage(staged, lambda: files.write_for_now(staged.name, data))
 
     def stage_from(
         self,
@@ -286,14 +288,14 @@ class Engine(Places):
         prepare: Callable[[sqlite3.Connection], None],
     ) -> StagedFile:
         """Take over what a SQLite file from elsewhere holds, aside."""
+        staged = StagedFile(self, user_key)
         return self._stage(
-            StagedFile(self, user_key),
-            lambda path: copies.copy(source, path, user_key=user_key, prepare=prepare),
+            staged, lambda: copies.copy(source, staged.path, user_key=user_key, prepare=prepare)
         )
 
-    def _stage(self, staged: AnyStagedFile, write: Callable[[Path], None]) -> AnyStagedFile:
+    def _stage(self, staged: AnyStagedFile, write: Callable[[], None]) -> AnyStagedFile:
         try:
-            write(staged.path)
+            write()
         except BaseException:
             staged.discard()  # Now, because whoever keeps the exception keeps the object.
             raise

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
-import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dsud.engines.sqlite.paths import key_of, user_directory
+from dsud.engines.sqlite.paths import fan_and_name, key_of, user_directory
 from dsud.exceptions import UserDatabaseAlreadyExists, UserDatabaseUnavailable
 
 #: The database inside its directory; SQLite puts its -wal and -shm beside it.
@@ -29,9 +28,10 @@ MARKER = ".dsud"
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
-LOCK = "lock"
 STAGED = "new-"
 DELETED = ".deleted"
+
+_AS_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 #: Seconds to wait for another process that makes, migrates or deletes the same database.
 LOCK_WAIT = 30.0
@@ -76,7 +76,7 @@ def sync_directory(path: Path | str) -> None:
     File systems with a journal keep the order of names; only POSIX would have each level synced,
     at a fifth of the cost of a database for each.
     """
-    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path, _AS_DIRECTORY)
 
 
 def sync_file(path: Path) -> None:
@@ -92,38 +92,33 @@ def _sync(path: Path | str, flags: int) -> None:
         os.close(descriptor)
 
 
-def write_durably(path: Path, data: bytes | bytearray) -> None:
+def write_durably(path: Path | str, *pieces: bytes | memoryview) -> None:
     """Write a new file that only its owner may read, and fsync it."""
-    with _new_file(path) as descriptor:
-        _write(descriptor, data)
-        os.fsync(descriptor)
+    _write(path, pieces, durably=True)
 
 
-def write_for_now(path: Path, data: bytes | bytearray) -> None:
+def write_for_now(path: Path | str, *pieces: bytes | memoryview) -> None:
     """Write a new file that only its owner may read, and that somebody else makes durable."""
-    with _new_file(path) as descriptor:
-        _write(descriptor, data)
+    _write(path, pieces, durably=False)
 
 
-@contextmanager
-def _new_file(path: Path) -> Iterator[int]:
+def _write(path: Path | str, pieces: Iterable[bytes | memoryview], *, durably: bool) -> None:
     descriptor = open_private(path, os.O_WRONLY | os.O_EXCL)
     try:
-        yield descriptor
+        for piece in pieces:
+            view = memoryview(piece)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        if durably:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _write(descriptor: int, data: bytes | bytearray) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 # The location
 
 
-def is_marked(location: Path) -> bool:
+def is_marked(location: Path | str) -> bool:
     """Tell whether user databases were ever put below this directory."""
     return is_there(f"{location}/{MARKER}")
 
@@ -172,11 +167,14 @@ def later_database(directory: Path | str) -> Path | None:
 
 def _newest_generation(directory: Path | str) -> int:
     try:
-        names = _names_in(directory)
+        return _newest_of(_names_in(directory))
     except (FileNotFoundError, NotADirectoryError):
         return 0
-    numbers = (name.removesuffix(DELETED) for name in names)
-    return max((int(number) for number in numbers if number.isdecimal()), default=0)
+
+
+def _newest_of(names: Iterable[str]) -> int:
+    numbers = [name.removesuffix(DELETED) for name in names]
+    return max([int(number) for number in numbers if number.isdecimal()], default=0)
 
 
 def _names_in(directory: Path | str) -> list[str]:
@@ -184,22 +182,32 @@ def _names_in(directory: Path | str) -> list[str]:
         return [entry.name for entry in entries]
 
 
-def publish(staged: Path, user_key: str) -> Path:
+def publish(staged: Path | str, user_key: str, *, newest: int | None = None) -> str:
     """Rename a complete staged directory to the user's next place and return its database.
 
+    ``newest`` is what ``new_staging_directory`` found, unless the lock was given up since.
     Raises ``UserDatabaseAlreadyExists`` when the user has a database.
     """
-    directory = staged.parent
-    number = _newest_generation(directory)
-    if number and live_database(directory) is not None:
-        raise UserDatabaseAlreadyExists(
-            user_key, f"User {user_key!r} has a database already; it was left as it is."
-        )
+    directory = os.path.dirname(staged)  # noqa: PTH120
+    number = _newest_generation(directory) if newest is None else newest
+    if number and live_database(Path(directory)) is not None:
+        raise _already_exists(user_key)
     target = f"{directory}/{number + 1}"
-    # rename(2) refuses a target that is not empty: two can never both publish.
-    os.rename(staged, target)  # noqa: PTH104
+    try:
+        # rename(2) refuses a target that is not empty: two can never both publish.
+        os.rename(staged, target)  # noqa: PTH104
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise _already_exists(user_key) from error
+        raise
     sync_directory(directory)
-    return Path(f"{target}/{DATABASE}")
+    return f"{target}/{DATABASE}"
+
+
+def _already_exists(user_key: str) -> UserDatabaseAlreadyExists:
+    return UserDatabaseAlreadyExists(
+        user_key, f"User {user_key!r} has a database already; it was left as it is."
+    )
 
 
 def move_to_trash(database: Path) -> Path:
@@ -211,25 +219,25 @@ def move_to_trash(database: Path) -> Path:
     return trash
 
 
-def new_staging_directory(directory: Path) -> Path:
-    """Make an empty directory for a database to be built in; the caller holds the lock."""
-    remove_leftovers(directory)
-    staged = f"{directory}/{STAGED}{secrets.token_hex(6)}"
+def new_staging_directory(directory: Path | str) -> tuple[str, int]:
+    """Make an empty directory for a database to be built in; the caller holds the lock.
+
+    Return it, and the number of the newest place that the user ever had, or 0.
+    """
+    names = _names_in(directory)
+    for name in names:
+        if name.startswith(STAGED):
+            # A killed process has left it half-built; the lock proves that nobody builds now.
+            shutil.rmtree(f"{directory}/{name}")
+    staged = f"{directory}/{STAGED}{os.urandom(6).hex()}"
     make_directory(staged)
-    return Path(staged)
+    return staged, _newest_of(names)
 
 
-def remove_staged(directory: Path, *, pid: int) -> None:
+def remove_staged(directory: Path | str, *, pid: int) -> None:
     """Remove a staged directory, but not in a forked child, because it is the parent's."""
     if os.getpid() == pid:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def remove_leftovers(directory: Path) -> None:
-    """Remove what a killed process left half-built; the lock proves that nobody builds now."""
-    for name in _names_in(directory):
-        if name.startswith(STAGED):
-            shutil.rmtree(directory / name)
 
 
 def each_user(location: Path) -> Iterator[tuple[str, Path]]:
@@ -256,51 +264,68 @@ def _directories(parent: Path) -> Iterator[Path]:
 # Locks
 
 
-@contextmanager
-def locked(location: Path, user_key: str) -> Iterator[None]:
-    """Hold the user's lock against every other thread and process.
+class locked_directory:  # noqa: N801, because it reads as a phrase
+    """Hold a directory's lock for a block; it is made if it is not there.
+
+    The directory itself is locked, and never removed, because flock plus unlink lets two in. A file
+    for that would be one more to make for each user. Raises ``Locked`` after ``LOCK_WAIT`` seconds.
+    """
+
+    __slots__ = ("_descriptor", "_directory", "_owner")
+
+    def __init__(self, directory: Path | str) -> None:
+        self._directory = str(directory)
+
+    def __enter__(self) -> None:
+        try:
+            descriptor = os.open(self._directory, _AS_DIRECTORY)
+        except FileNotFoundError:
+            make_directory(self._directory)
+            descriptor = os.open(self._directory, _AS_DIRECTORY)
+        try:
+            _wait_for(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor, self._owner = descriptor, os.getpid()
+
+    def __exit__(self, *raised: object) -> None:
+        try:
+            # By name, because a forked child shares the lock; nor may the child end its parent's.
+            if os.getpid() == self._owner:
+                fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        finally:
+            os.close(self._descriptor)
+
+
+class locked(locked_directory):  # noqa: N801, because it reads as a phrase
+    """Hold the user's lock for a block, against every other thread and process.
 
     Raises ``UserDatabaseUnavailable`` after ``LOCK_WAIT`` seconds, and when the location is lost:
-    there nothing is made, not even the lock.
+    there nothing is made, not even the directory to lock.
     """
-    if not is_marked(location):
-        raise UserDatabaseUnavailable(
-            user_key,
-            f"The location of user databases lacks its marker, {MARKER}, so that of user"
-            f" {user_key!r} is out of reach. Is its disk mounted?",
-        )
-    with ExitStack() as held:
+
+    __slots__ = ("_location", "_user_key")
+
+    def __init__(self, location: Path | str, user_key: str) -> None:
+        super().__init__(f"{location}/{fan_and_name(user_key)}")
+        self._location, self._user_key = location, user_key
+
+    def __enter__(self) -> None:
+        if not is_marked(self._location):
+            raise UserDatabaseUnavailable(
+                self._user_key,
+                f"The location of user databases lacks its marker, {MARKER}, so that of user"
+                f" {self._user_key!r} is out of reach. Is its disk mounted?",
+            )
         try:
-            held.enter_context(locked_directory(user_directory(location, user_key)))
+            super().__enter__()
         except Locked as error:
             raise UserDatabaseUnavailable(
-                user_key,
-                f"The database of user {user_key!r} is being made, migrated or deleted by somebody"
-                f" else for more than {LOCK_WAIT:g} s. Try again later.",
+                self._user_key,
+                f"The database of user {self._user_key!r} is being made, migrated or deleted by"
+                f" somebody else for more than {LOCK_WAIT:g} s. Try again later.",
             ) from error
-        yield
-
-
-@contextmanager
-def locked_directory(directory: Path) -> Iterator[None]:
-    """Hold a directory's lock; its file is never removed, because flock plus unlink lets two in."""
-    name = f"{directory}/{LOCK}"  # Not joined, which takes longer than to open it.
-    try:
-        descriptor = open_private(name, os.O_RDWR)
-    except FileNotFoundError:
-        make_directory(directory)
-        descriptor = open_private(name, os.O_RDWR)
-    owner = os.getpid()
-    try:
-        _wait_for(descriptor)
-        try:
-            yield
-        finally:
-            # By name, because a forked child shares the lock; nor may the child end its parent's.
-            if os.getpid() == owner:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-    finally:
-        os.close(descriptor)
 
 
 def _wait_for(descriptor: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
 import threading
@@ -87,19 +88,22 @@ def read_template(path: Path) -> bytes:
 def insert(connection: sqlite3.Connection, rows: Iterable[Rows]) -> None:
     """Put rows in a database."""
     for each in rows:
-        columns = ", ".join(f'"{name}"' for name in each.columns)
-        places = ", ".join("?" * len(each.columns))
-        connection.executemany(
-            f'INSERT INTO "{each.table}" ({columns}) VALUES ({places})',  # noqa: S608, because models name them
-            each.values,
-        )
+        connection.executemany(_sql_to_insert(each.table, *each.columns), each.values)
+
+
+@functools.lru_cache(maxsize=128)
+def _sql_to_insert(table: str, *columns: str) -> str:
+    names = ", ".join(f'"{name}"' for name in columns)
+    places = ", ".join("?" * len(columns))
+    return f'INSERT INTO "{table}" ({names}) VALUES ({places})'  # noqa: S608, because models name them
 
 
 class Press:
-    """A template that stays open, because its schema is slow to read."""
+    """A template that stays open, because its schema is slow to read, with the rows that all begin with."""
 
-    def __init__(self, template: bytes) -> None:
+    def __init__(self, template: bytes, shared: tuple[Rows, ...]) -> None:
         self.template = template
+        self.shared = shared
         self.connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         # Closed by whichever thread finds out that the one that made it is gone.
         weakref.finalize(self, self.connection.close)
@@ -107,19 +111,21 @@ class Press:
         with closing(sqlite3.connect(":memory:")) as source:
             source.deserialize(template)
             source.backup(self.connection)
+        insert(self.connection, shared)
 
 
 class Presses(threading.local):
-    """The template that a thread made a database from last."""
+    """The template, and the rows in it, that a thread made a database from last."""
 
     def __init__(self) -> None:
         self._last: Press | None = None
 
-    def of(self, template: bytes) -> Press:
-        """Return one with this template; what is done to it must be rolled back."""
-        if self._last is None or self._last.template is not template:
-            self._last = Press(template)
-        return self._last
+    def of(self, template: bytes, shared: tuple[Rows, ...] = ()) -> Press:
+        """Return one with this template and rows; what is done to it must be rolled back."""
+        last = self._last
+        if last is None or last.template is not template or last.shared != shared:
+            last = self._last = Press(template, shared)
+        return last
 
 
 _presses = Presses()
@@ -131,26 +137,31 @@ def clone(
     *,
     rows: Iterable[Rows] = (),
     keys: KeyRange | None = None,
-    in_wal_mode: bool = True,
-) -> bytearray:
+) -> bytes:
     """Return the image of a new database: the template, its owner's key and first rows.
 
-    ``keys`` says where the primary keys of its rows begin, if not at 1.
+    ``keys`` says where the primary keys of its rows begin, if not at 1. Rows that are the same for
+    all stay in the press, for the next one.
     """
-    connection = _presses.of(template).connection
+    rows = tuple(rows)
+    for_all = tuple(each for each in rows if each.for_all)
+    connection = _presses.of(template, for_all).connection
     connection.execute("BEGIN")
     try:
         connection.execute(WRITE_IDENTITY, (user_key,))
-        insert(connection, rows)
+        insert(connection, [each for each in rows if not each.for_all])
         if keys is not None:
             sequences.begin(sequences.on_raw(connection), keys)
-        image = bytearray(connection.serialize())
+        return connection.serialize()
     finally:
         # Page by page as it was, so that nothing of one user's is in the image of the next.
         connection.execute("ROLLBACK")
-    if in_wal_mode:
-        image[JOURNAL_VERSION] = WAL
-    return image  # Not made bytes, because that copies all of it once more.
+
+
+def in_wal_mode(image: bytes) -> tuple[bytes | memoryview, ...]:
+    """Return the pieces of the same database in WAL mode, because a copy takes as long as to write it."""
+    view = memoryview(image)
+    return view[: JOURNAL_VERSION.start], WAL, view[JOURNAL_VERSION.stop :]
 
 
 def finish_filled(path: Path) -> None:

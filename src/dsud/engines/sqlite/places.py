@@ -79,7 +79,7 @@ class Places(BaseEngine):
 
     def exists(self, user_key: str) -> bool:
         """Tell whether a complete database is in the user's place."""
-        return self._live(user_key) is not None
+        return self._live_name(user_key) is not None
 
     def attachable(self, user_key: str) -> str:
         """Return the URI by which maintenance attaches the file that this thread would open."""
@@ -94,12 +94,12 @@ class Places(BaseEngine):
 
     def size(self, user_key: str) -> int:
         """Return the bytes that the user's database and its -wal take."""
-        path = self._live(user_key)
-        if path is None:
+        name = self._live_name(user_key)
+        if name is None:
             raise self._missing(user_key)
-        size = path.stat().st_size
+        size = os.stat(name).st_size  # noqa: PTH116, because a path takes longer
         with suppress(FileNotFoundError):  # Whoever closes the database last may take it away.
-            size += os.stat(f"{path}-wal").st_size  # noqa: PTH116, because a path takes longer
+            size += os.stat(f"{name}-wal").st_size  # noqa: PTH116
         return size
 
     def last_written(self, user_key: str) -> datetime | None:
@@ -116,7 +116,7 @@ class Places(BaseEngine):
         """Keep every other process and thread from making, migrating or deleting the database."""
         if isinstance(self.staged.get(user_key), StagedInMemory):
             return nullcontext()  # Nobody else can reach it, and the location may not be there.
-        return files.locked(self.location, user_key)
+        return files.locked(self.root, user_key)
 
     def _missing(self, user_key: str) -> UserDatabaseDoesNotExist:
         return UserDatabaseDoesNotExist(user_key, f"User {user_key!r} has no database.")

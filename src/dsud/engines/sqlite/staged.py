@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dsud.engines.ranges import KeyRange
 from dsud.engines.sqlite import files, image
-from dsud.engines.sqlite.paths import user_directory
+from dsud.engines.sqlite.paths import fan_and_name
 from dsud.engines.staged import Rows, Staged
 from dsud.exceptions import NotSupportedByEngine
 
@@ -30,26 +30,33 @@ class StagedFile(Staged):
     @cached_property
     def path(self) -> Path:
         """Where the file is; its directory is made when this is asked for."""
-        directory = files.new_staging_directory(self._home())
-        # Also when it is only forgotten, as a rolled-back transaction forgets its on_commit.
-        self._discard = weakref.finalize(self, files.remove_staged, directory, pid=os.getpid())
-        return directory / files.DATABASE
+        return Path(self.name)
 
-    def _home(self) -> Path:
+    @cached_property
+    def name(self) -> str:
+        """The same as text, because a path takes as long as to make the directory."""
+        self._directory, self._newest = files.new_staging_directory(self._home())
+        # Also when it is only forgotten, as a rolled-back transaction forgets its on_commit.
+        self._discard = weakref.finalize(
+            self, files.remove_staged, self._directory, pid=os.getpid()
+        )
+        return f"{self._directory}/{files.DATABASE}"
+
+    def _home(self) -> str:
         """Return the directory of all databases that the user ever had; the lock has made it."""
-        return user_directory(self._engine.location, self.user_key)
+        return f"{self._engine.root}/{fan_and_name(self.user_key)}"
 
     def publish(self) -> None:
         """Put the database in its user's place."""
         self._engine.staged.pop(self.user_key, None)
-        files.publish(self.path.parent, self.user_key)
+        files.publish(self._directory, self.user_key, newest=self._newest)
         self._discard.detach()
 
     def discard(self) -> None:
         """Remove what was built."""
         if self._engine.staged.get(self.user_key) is self:
             del self._engine.staged[self.user_key]
-        if "path" in self.__dict__:
+        if "name" in self.__dict__:
             self._discard()
 
 
@@ -81,7 +88,7 @@ class StagedInMemory(StagedFile):
         self.rows = rows
         self.keys = keys
 
-    def _home(self) -> Path:
+    def _home(self) -> str:
         home = super()._home()
         files.make_directory(home)
         return home
