@@ -74,9 +74,9 @@ def run(*, quick: bool = False) -> Report:
 
 
 def _measure(rounds: int, *, quick: bool) -> tuple[Found, dict[str, str]]:
-    entrants = (field.OURS, field.SQLITE, *PEERS, field.FLOOR)
+    entrants = (field.OURS, field.SQLITE, *PEERS)
     with ExitStack() as stack:
-        (*sites, bare), absent = stack.enter_context(
+        sites, absent = stack.enter_context(
             field.gather(entrants, environment={"BENCH_TABLES": TABLES}, quick=quick)
         )
         contenders = [stack.enter_context(site.starts("benchmarks.signing_up")) for site in sites]
@@ -89,22 +89,16 @@ def _measure(rounds: int, *, quick: bool) -> tuple[Found, dict[str, str]]:
                 "template": process.ask("template"),
                 "query": process.ask("statements")["read"][0],
             }
-        floor = stack.enter_context(bare.starts("benchmarks.floor"))
         turns: dict[str, list[float]] = {}
         for number in range(rounds):
-            for name, seconds in _round(
-                contenders, floor, asked, with_peers=number % PEERS_EVERY == 0
-            ):
+            with_peers = number % PEERS_EVERY == 0
+            for name, seconds in _round(contenders, asked, with_peers=with_peers):
                 turns.setdefault(name, []).append(median(seconds) * 1000)
     return Found(turns), absent
 
 
 def _round(
-    contenders: Sequence[Contender],
-    floor: Contender,
-    asked: dict[str, str],
-    *,
-    with_peers: bool,
+    contenders: Sequence[Contender], asked: dict[str, str], *, with_peers: bool
 ) -> Iterator[tuple[str, list[float]]]:
     """Yield the seconds of everybody's turn; those of a few peers are enough, because they take long."""
     ours, plain, *peers = contenders
@@ -117,7 +111,7 @@ def _round(
         (APART, True, asked["query"], True),
     ):
         arguments = {"template": asked["template"], "times": TURN, "query": query, "apart": apart}
-        yield name, floor.ask("write_template", syncs_directory=syncs_directory, **arguments)
+        yield name, plain.ask("write_bare", syncs_directory=syncs_directory, **arguments)
     if with_peers:
         for peer in peers:
             yield peer.name, peer.ask("sign_up", times=1)

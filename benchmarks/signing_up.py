@@ -7,7 +7,7 @@ from time import perf_counter
 
 from django.db import transaction
 
-from benchmarks import filling
+from benchmarks import filling, floor
 from benchmarks.diary import acts, people
 
 _numbers = count(1)
@@ -34,3 +34,19 @@ def _signed_up(name: str, *, asks: bool) -> float:
         if rows:
             raise AssertionError(f"{name} is new, but has notes: {rows}")
     return perf_counter() - begun
+
+
+def write_bare(
+    *, template: str, times: int, syncs_directory: bool, query: str, apart: bool
+) -> list[float]:
+    """Have ``sqlite3`` alone make and ask databases in this process, each after a sign-up.
+
+    So it finds the caches of the processor as whatever follows a sign-up does.
+    """
+    seconds = []
+    for _ in range(times):
+        sign_up(times=1, asks=False)
+        seconds += floor.write_template(
+            template=template, times=1, syncs_directory=syncs_directory, query=query, apart=apart
+        )
+    return seconds
