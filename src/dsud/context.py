@@ -35,7 +35,7 @@ def user_key(user: Model | UserId) -> str:
     anonymous, for other models' instances, and for values that no primary key can have.
     """
     value: object = getattr(user, "pk", user)
-    if value is not user and isinstance(user, Model) and not isinstance(user, _user_class()):
+    if isinstance(user, Model) and not isinstance(user, _user_class()):
         raise InvalidUserKey(user, f"it is no {_user_class().__name__}")
     if value is None:
         raise InvalidUserKey(user, "it has no primary key; save the user first")

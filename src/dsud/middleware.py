@@ -71,9 +71,12 @@ class Answer:
             return (
                 now["user"] is self._user
                 and self._values[self._name] is self._pk
-                and now.get("session") is session
-                and (session is None or not session.modified)
                 and switch.LOST not in now
+                and (
+                    "session" not in now
+                    if session is None
+                    else now["session"] is session and not session.modified
+                )
             )
         except (AttributeError, KeyError):
             return False

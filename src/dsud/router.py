@@ -131,7 +131,7 @@ def is_mirrored(model: type[Model] | Model) -> bool:
     """Tell whether each user database holds a copy of a model's shared rows, or of some of them."""
     meta = model._meta
     concrete = meta.concrete_model._meta if meta.proxy and meta.concrete_model else meta
-    return _is_mirrored_label(concrete.label_lower) and not is_user_model(model)
+    return not is_user_model(model) and _is_mirrored_label(concrete.label_lower)
 
 
 def has_copies(model: type[Model]) -> bool:
