@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from typing import Any
 
 from benchmarks import field, turns
 from benchmarks.contenders import Contender
@@ -67,7 +68,7 @@ def _compare(
         panels.append(Panel(f"{name}: one request, WSGI, one thread", "ms", bars))
         if UNKEPT not in found:
             continue
-        crowd = {"path": path, "times": TURN_OF_THREADS, "threads": THREADS}
+        crowd: dict[str, Any] = {"path": path, "times": TURN_OF_THREADS, "threads": THREADS}
         turns.take_turns(with_threads, rounds=MEETINGS, **crowd)
         # Others than those of before, or threads would meet the same users in the same order.
         threaded = turns.take_turns(with_threads, rounds=rounds, first=MEETINGS, **crowd)
