@@ -17,7 +17,7 @@ from django.utils.functional import SimpleLazyObject
 
 from dsud import current_user_id, use_user
 from dsud.context import (
-    Activation,
+    AskedActivation,
     Block,
     active_alias,
     active_key,
@@ -341,9 +341,18 @@ def test_sync_to_async__acts_as_the_user_and_leaves_nothing_behind(
 # Activations
 
 
+class _Asked(AskedActivation):
+    def __init__(self, find: Callable[[], str | None]) -> None:
+        super().__init__()
+        self._find = find
+
+    def key(self) -> str | None:
+        return self._find()
+
+
 def test_activation__asks_each_time_who_it_is() -> None:
     answers = iter(["1", "1", None, "2"])
-    with Block(Activation(find=lambda: next(answers))):
+    with Block(_Asked(lambda: next(answers))):
         assert [active_key() for _ in range(4)] == ["1", "1", None, "2"]
 
 
@@ -354,7 +363,7 @@ def test_activation__alias_is_that_of_one_answer() -> None:
     def find() -> str:
         return answers.pop()()
 
-    activation = Activation(find=find)
+    activation = _Asked(find)
 
     def second_asks_meanwhile() -> str:
         answers.append(lambda: "2")
@@ -366,7 +375,7 @@ def test_activation__alias_is_that_of_one_answer() -> None:
 
 
 def test_activation__that_nobody_answers_is_nobody() -> None:
-    with Block(Activation(find=lambda: None)):
+    with Block(_Asked(lambda: None)):
         assert current_user_id() is None
         with pytest.raises(NoActiveUser) as raised:
             Note.objects.count()

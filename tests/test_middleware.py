@@ -403,47 +403,47 @@ def test_user__is_asked_for_again_when_something_could_have_changed_it(
     alice, bob = users
     User.objects.filter(pk=alice.pk).update(is_superuser=True)
     request = signed_in(alice)
-    find = UserOfRequest(request)
-    assert find() == str(alice.pk)
+    activation = UserOfRequest(request)
+    assert activation.key() == str(alice.pk)
     with django_assert_num_queries(0):
-        assert (find(), find.glance()) == (str(alice.pk), str(alice.pk))
+        assert (activation.key(), activation.glance()) == (str(alice.pk), str(alice.pk))
     CHANGES[change](request, bob)
     expected = alice if change == "another session" else bob
-    assert find() == str(expected.pk)
+    assert activation.key() == str(expected.pk)
 
 
 @pytest.mark.parametrize("change", ["log out", "delete", "no user"])
 def test_user__is_nobody_any_more(users: list[User], change: str) -> None:
     request = signed_in(users[0])
-    find = UserOfRequest(request)
-    assert find() == find() == str(users[0].pk)
+    activation = UserOfRequest(request)
+    assert activation.key() == activation.key() == str(users[0].pk)
     if change == "log out":
         logout(request)
     elif change == "delete":
         request.user.delete()
     else:
         del request.user
-    assert find() is None
+    assert activation.key() is None
 
 
 def test_user__of_a_resolver_is_asked_for_each_time(users: list[User], settings) -> None:
     settings.DSUD_USER_RESOLVER = f"{__name__}.resolve_by_header"
     request = HttpRequest()
     request.META["HTTP_X_NAME"] = "person0"
-    find = UserOfRequest(request)
-    assert find() == str(users[0].pk)
+    activation = UserOfRequest(request)
+    assert activation.key() == str(users[0].pk)
     del request.headers
     request.META["HTTP_X_NAME"] = "person1"
-    assert find() == str(users[1].pk)
+    assert activation.key() == str(users[1].pk)
 
 
 def test_user__of_a_request_without_sessions(users: list[User]) -> None:
     request = HttpRequest()
     request.user = users[0]
-    find = UserOfRequest(request)
-    assert find() == find() == find.glance() == str(users[0].pk)
+    activation = UserOfRequest(request)
+    assert activation.key() == activation.key() == activation.glance() == str(users[0].pk)
     request.user = users[1]
-    assert find() == str(users[1].pk)
+    assert activation.key() == str(users[1].pk)
 
 
 def test_concurrent_requests__of_two_users_do_not_mix(users: list[User]) -> None:

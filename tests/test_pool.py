@@ -541,6 +541,29 @@ def test_taking_back__twice_at_once_gives_it_to_one_only() -> None:
     assert (pool.slots, pool.leased) == (1, 0)
 
 
+def test_waiting__ends_when_a_connection_is_closed(cap, monkeypatch: pytest.MonkeyPatch) -> None:
+    alice, bob = people(2)
+    cap(1)
+    # So that a thread that is not told that there is room does not look for it in time.
+    monkeypatch.setattr(pool_module, "LOOK", 15.0)
+    waits = threading.Event()
+    wait = pool._wait
+
+    def tell_and_wait(deadline: float) -> float:
+        waits.set()
+        return wait(deadline)
+
+    monkeypatch.setattr(pool, "_wait", tell_and_wait)
+    with ThreadPoolExecutor(1) as executor, use_user(alice):
+        with transaction.atomic(using=alias_of(user_key(alice))):
+            read = executor.submit(texts, bob)
+            assert waits.wait(10)
+        connection_of(alice).disable_constraint_checking()  # So that it is not kept.
+        release()
+        assert read.result(10) == ["person1"]
+    assert pool._waiting == 0
+
+
 def test_threads__hold_one_connection_after_another(cap) -> None:
     users = people(5)
     for user in users:

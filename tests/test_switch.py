@@ -611,21 +611,21 @@ class TestSwitchedUser:
         self, request_of, alice, bob, eve, django_assert_num_queries
     ):
         request = request_of(alice)
-        find = UserOfRequest(request)
-        assert (find(), find.glance()) == (str(alice.pk), str(alice.pk))
+        activation = UserOfRequest(request)
+        assert (activation.key(), activation.glance()) == (str(alice.pk), str(alice.pk))
         switch.start(request, user=bob)
-        find = UserOfRequest(request)
+        activation = UserOfRequest(request)
         with django_assert_num_queries(0):
-            assert find.glance() is None
-        assert find() == str(bob.pk)
+            assert activation.glance() is None
+        assert activation.key() == str(bob.pk)
         with django_assert_num_queries(0):
-            assert find.glance() == str(bob.pk)
+            assert activation.glance() == str(bob.pk)
             switch_ended = dict(request.session)
             request.session.pop(switch.SESSION_KEY)
-            assert find.glance() is None
+            assert activation.glance() is None
             request.session.update(switch_ended)
             request.user = eve
-            assert find.glance() is None
+            assert activation.glance() is None
 
     def test_start__refused(self, request_of, eve, bob):
         request = request_of(eve)

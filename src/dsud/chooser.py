@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from inspect import unwrap
 from itertools import islice
+from types import FunctionType
 from typing import TYPE_CHECKING, Protocol, TypedDict, cast
 
 from django.apps import apps
@@ -40,6 +41,11 @@ class Choice(TypedDict):
 
     user_id: str
     name: str
+
+
+def is_unmarked(view: Callable[..., object]) -> bool:
+    """Tell at a glance whether a view is a function without any mark: one of an admin has some."""
+    return type(view) is FunctionType and not view.__dict__
 
 
 def site_of_user_model(request: HttpRequest, *, view: Callable[..., object]) -> AdminSite | None:

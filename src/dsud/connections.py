@@ -174,9 +174,8 @@ def uncounted(connection: BaseDatabaseWrapper) -> Iterator[None]:
         connection.force_debug_cursor = before
 
 
-def held() -> frozenset[AnyLease]:
-    """Return what this thread has leased from the pool."""
-    return pool.held()
+#: Returns what this thread has leased from the pool; no function around it, because every block asks.
+held = pool.held
 
 
 def release(*, force: Force = Force.CURSORS, untouched: Collection[AnyLease] = frozenset()) -> None:
@@ -234,7 +233,7 @@ class none_kept:  # noqa: N801, because it reads as a phrase
 
 def release_after_request(**kwargs: object) -> None:
     """Return the connections of a request when Django says that it is finished."""
-    release()
+    pool.release_thread(force=Force.CURSORS)
 
 
 request_finished.connect(release_after_request, dispatch_uid="dsud.connections.release")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import uuid
+from abc import abstractmethod
 from collections.abc import Callable
 from contextvars import ContextVar
 from types import TracebackType
@@ -34,7 +35,7 @@ def user_key(user: Model | UserId) -> str:
     anonymous, for other models' instances, and for values that no primary key can have.
     """
     value: object = getattr(user, "pk", user)
-    if value is not user and isinstance(user, Model) and not isinstance(user, _user_class()):
+    if isinstance(user, Model) and not isinstance(user, _user_class()):
         raise InvalidUserKey(user, f"it is no {_user_class().__name__}")
     if value is None:
         raise InvalidUserKey(user, "it has no primary key; save the user first")
@@ -87,44 +88,51 @@ def forget_user_model(*, setting: str, **kwargs: object) -> None:
 setting_changed.connect(forget_user_model, dispatch_uid="dsud.context.forget_user_model")
 
 
-_NOBODY: tuple[None, None] = (None, None)
-
-
 class Activation:
-    """One answer to "who is active?": given from the start, or asked for each time."""
+    """One answer to "who is active?", given from the start."""
 
-    __slots__ = ("_find", "_last")
+    __slots__ = ("_alias", "_key")
 
-    def __init__(
-        self, *, key: str | None = None, find: Callable[[], str | None] | None = None
-    ) -> None:
-        self._find = find
-        self._last: tuple[str | None, str | None] = _NOBODY if key is None else _key_and_alias(key)
+    def __init__(self, *, key: str | None = None) -> None:
+        self._key = key
+        self._alias = None if key is None else alias_of(key)
 
     def key(self) -> str | None:
-        """Return the key of the active user, or None when nobody is active.
-
-        Asks each time, because a view may log somebody in or out.
-        """
-        return self._last[0] if self._find is None else self._find()
+        """Return the key of the active user, or None when nobody is active."""
+        return self._key
 
     def alias(self) -> str | None:
-        """Return the alias of the active user's connection, or None when nobody is active.
-
-        The last answer spares building it; that is a pair in one place, because the threads of one
-        request share it.
-        """
-        last = self._last
-        if self._find is not None and (key := self._find()) != last[0]:
-            last = self._last = _key_and_alias(key)
-        return last[1]
+        """Return the alias of the active user's connection, or None when nobody is active."""
+        return self._alias
 
     def glance(self) -> str | None:
         """Return the key if it is known without asking anybody; used where nothing may be asked."""
-        if self._find is None:
-            return self._last[0]
-        glance = getattr(self._find, "glance", None)
-        return None if glance is None else cast("str | None", glance())
+        return self._key
+
+
+class AskedActivation(Activation):
+    """An answer that is asked for each time, because a view may log somebody in or out."""
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        #: A pair in one place, because the threads of one request share it.
+        self._last: tuple[str | None, str | None] = (None, None)
+
+    @abstractmethod
+    def key(self) -> str | None:
+        """Return the key of the active user, or None when nobody is active."""
+
+    def glance(self) -> str | None:
+        """Return None, unless a kind of activation can tell the key without asking anybody."""
+        return None
+
+    def alias(self) -> str | None:
+        """Return the alias of the active user's connection; the last answer spares building it."""
+        last = self._last
+        if (key := self.key()) != last[0]:
+            last = self._last = key, None if key is None else alias_of(key)
+        return last[1]
 
 
 class TemporaryActivation(Activation):
@@ -134,28 +142,25 @@ class TemporaryActivation(Activation):
 
     def __init__(self, alias: str) -> None:
         super().__init__()
-        self._last = (None, alias)
+        self._alias = alias
 
 
-def _key_and_alias(key: str | None) -> tuple[str | None, str | None]:
-    return key, None if key is None else alias_of(key)
-
-
-class _Entry:
+class Entry:
     """A block that was entered: what it activates, the block around it, what was leased before."""
 
     __slots__ = ("activation", "block", "leased", "previous")
 
-    def __init__(
-        self, block: Block, previous: _Entry | None, *, leased: frozenset[AnyLease]
-    ) -> None:
+    def __init__(self, block: Block, previous: Entry | None, leased: frozenset[AnyLease]) -> None:
         self.activation = block.activation
         self.block = block
         self.leased = leased
         self.previous = previous
 
 
-_active: ContextVar[_Entry | None] = ContextVar("dsud_active", default=None)
+_active: ContextVar[Entry | None] = ContextVar("dsud_active", default=None)
+
+#: Returns the innermost block that is entered here; asked where a function around it took too long.
+current_entry = _active.get
 
 
 def current_activation() -> Activation | None:
@@ -207,7 +212,7 @@ def active_alias() -> str:
     return alias
 
 
-def refuse_unless_active(owner: str, *, what: str) -> None:
+def refuse_unless_active(owner: str, *, what: str = "A connection") -> None:
     """Raise ``WrongUser`` for what is one user's while another is active.
 
     Raises ``NoActiveUser`` in the request of a visitor who is not logged in. Outside of requests
@@ -262,7 +267,7 @@ class Block:
         self._releases = releases
 
     def __enter__(self) -> None:
-        _active.set(_Entry(self, _active.get(), leased=held() if self._releases else frozenset()))
+        _active.set(Entry(self, _active.get(), held() if self._releases else frozenset()))
 
     def __exit__(
         self,
@@ -270,14 +275,14 @@ class Block:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        entry = _active.get()
+        entry = around = _active.get()
         if entry is not None and entry.block is self:
-            _active.set(entry.previous)
+            around = entry.previous
+            _active.set(around)
         else:
             entry = _take_out(self, entry)
         if not self._releases:
             return
-        around = _active.get()
         if around is None:
             # Not what was leased before: an operator may be iterating over it around this block.
             release(untouched=frozenset() if entry is None else entry.leased)
@@ -297,7 +302,7 @@ class Block:
         self.__exit__(exc_type, exc_value, traceback)
 
 
-def _take_out(block: Block, entry: _Entry | None) -> _Entry | None:
+def _take_out(block: Block, entry: Entry | None) -> Entry | None:
     """Remove a block that is left before those entered inside it, and return its entry."""
     while entry is not None and (previous := entry.previous) is not None:
         if previous.block is block:

@@ -41,7 +41,7 @@ def refuse_foreign(instances: Iterable[object]) -> None:
 
 
 #: Refuses to make or use a cursor for a user's database while another user is active.
-refuse_cursor = functools.partial(refuse_unless_active, what="A connection")
+refuse_cursor = refuse_unless_active
 
 
 # Queries: stamped when they are built, judged when they are compiled
@@ -158,7 +158,7 @@ def _guard_db(db: property) -> property:
 
     def alias(self: query.QuerySet[Model]) -> str:
         try:
-            return cast("str", db.__get__(self))
+            return db.__get__(self)  # type: ignore[no-any-return]
         except NoActiveUser:
             if self.query.is_empty():
                 return DEFAULT_DB_ALIAS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import threading
 import weakref
 from collections import deque
 from collections.abc import Hashable
@@ -106,3 +107,10 @@ class ThreadLeases:
     def __del__(self) -> None:
         # Only appends, because a finalizer may run anywhere, also inside the pool.
         self._orphans.extend((*self.held, *self.fileless))
+
+
+class LeasesHere(threading.local):
+    """The leases of whichever thread asks."""
+
+    def __init__(self, orphans: deque[AnyLease]) -> None:
+        self.leases = ThreadLeases(orphans)

@@ -10,6 +10,7 @@ from typing import cast
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
+from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import SynchronousOnlyOperation
 from django.core.signals import setting_changed
 from django.db.models import Model
@@ -20,8 +21,9 @@ from django.utils.functional import SimpleLazyObject
 from django.utils.module_loading import import_string
 
 from dsud import audit, history, stepwise, switch
+from dsud.chooser import is_unmarked
 from dsud.conf import conf
-from dsud.context import Activation, Block, user_key
+from dsud.context import Activation, AskedActivation, Block, user_key
 from dsud.exceptions import DSUDError
 
 logger = logging.getLogger("dsud")
@@ -54,43 +56,61 @@ class Answer:
 
     __slots__ = ("_name", "_pk", "_session", "_user", "_values", "key")
 
-    def __init__(self, request: HttpRequest, row: Model, key: str) -> None:
+    def __init__(self, key: str, row: Model, *, user: object, session: SessionBase | None) -> None:
         self.key = key
-        self._user = request.__dict__.get("user")
-        self._session = request.__dict__.get("session")
+        self._user = user
+        self._session = session
         self._values = row.__dict__
-        self._name = row._meta.pk.attname
-        self._pk = self._values.get(self._name)
+        self._name = name = row._meta.pk.attname
+        self._pk = self._values.get(name)
 
-    def holds(self, request: HttpRequest) -> bool:
-        """Tell whether nothing has happened that could change the answer."""
-        now, session = request.__dict__, self._session
+    def holds(self, now: Mapping[str, object]) -> bool:
+        """Tell by the attributes of the request whether nothing could have changed the answer."""
+        session = self._session
         try:
             return (
                 now["user"] is self._user
                 and self._values[self._name] is self._pk
-                and now.get("session") is session
-                and (session is None or not session.modified)
                 and switch.LOST not in now
+                and (
+                    "session" not in now
+                    if session is None
+                    else now["session"] is session and not session.modified
+                )
             )
         except (AttributeError, KeyError):
             return False
 
 
-class UserOfRequest:
-    """Finds who is active in a request, anew each time, because a view may log somebody in."""
+class UserOfRequest(AskedActivation):
+    """Who is active in a request: asked anew each time, because a view may log somebody in."""
+
+    __slots__ = ("_answer", "_now", "_request", "_seen")
 
     def __init__(self, request: HttpRequest) -> None:
+        super().__init__()
         self._request = request
-        self._last: tuple[object, object, str] | None = None
+        self._now = request.__dict__
+        self._seen: tuple[object, object, str] | None = None
         self._answer: Answer | None = None
 
-    def __call__(self) -> str | None:
+    def key(self) -> str | None:
         """Return the key of the user whose data the request sees, or None."""
         answer = self._answer
-        if answer is not None and answer.holds(self._request):
+        if answer is not None and answer.holds(self._now):
             return answer.key
         return self._find()
+
+    def glance(self) -> str | None:
+        """Return the key that was found last if the request has the same user still."""
+        answer = self._answer
+        if answer is not None and answer.holds(self._now):
+            return answer.key
+        seen = self._seen
+        if seen is None:
+            return None
+        user = switch.known_user(self._request) or getattr(self._request, "user", None)
+        return seen[2] if seen[0] is user else None
 
     def _find(self) -> str | None:
         self._answer = None
@@ -107,40 +127,29 @@ class UserOfRequest:
             ) from error
         if pk is None:
             return None
-        last = self._last
-        if last is None or last[0] is not user or last[1] != pk:
-            last = self._last = (user, pk, user_key(user))  # type: ignore[arg-type]
-        if not is_open and resolver is None:
-            self._remember(user, last[2])
-        return last[2]
-
-    def _remember(self, user: object, key: str) -> None:
-        """Remember the answer for a glance if that can tell whether it still holds."""
-        now = self._request.__dict__
-        session = now.get("session")
-        if user is not now.get("user") or (session is not None and session.modified):
-            return
-        # Django's own lazy object is set up once, and never again; others may be anything.
+        # Django's own lazy object is set up once, and never again; others may be anything. Past it
+        # from here on, because each question to it takes ten times as long as one to the user.
         row = user._wrapped if type(user) is SimpleLazyObject else user
-        if isinstance(row, Model):
-            self._answer = Answer(self._request, row, key)
+        seen = self._seen
+        if seen is None or seen[0] is not user or seen[1] != pk:
+            seen = self._seen = (user, pk, user_key(row))  # type: ignore[arg-type]
+        if not is_open and resolver is None and isinstance(row, Model):
+            self._remember(user, row, seen[2])
+        return seen[2]
 
-    def glance(self) -> str | None:
-        """Return the key that was found last if the request has the same user still."""
-        answer = self._answer
-        if answer is not None and answer.holds(self._request):
-            return answer.key
-        last = self._last
-        now = switch.known_user(self._request) or getattr(self._request, "user", None)
-        return last[2] if last and last[0] is now else None
+    def _remember(self, user: object, row: Model, key: str) -> None:
+        """Remember the answer for a glance if that can tell whether it still holds."""
+        session = self._now.get("session")
+        if user is self._now.get("user") and not (session is not None and session.modified):
+            self._answer = Answer(key, row, user=user, session=session)
 
     def _resolve(self, resolver: str | None) -> object:
         if resolver is not None:
             return import_string(resolver)(self._request)
         user = getattr(self._request, "user", None)
-        if type(user) is SimpleLazyObject and not hasattr(self._request, "_cached_user"):
+        if type(user) is SimpleLazyObject and "_cached_user" not in self._now:
             # What `request.auser()` found is kept apart from `request.user` (Django 5.2 to 6.1).
-            return getattr(self._request, "_acached_user", user)
+            return self._now.get("_acached_user", user)
         return user
 
 
@@ -158,7 +167,7 @@ class DatabaseSwitchMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Answer a request."""
-        activation = Activation(find=UserOfRequest(request))
+        activation = UserOfRequest(request)
         if self._is_async:
             return self._answer_async(request, activation)
         with Block(activation):
@@ -181,6 +190,8 @@ class DatabaseSwitchMiddleware:
         view_kwargs: Mapping[str, object],
     ) -> HttpResponseBase | None:
         """Ask whose data to open when the admin shows user models and nobody is switched to."""
+        if is_unmarked(view_func):
+            return None
         asked = switch.choose_response(request, view_func)
         return asked or history.answer(request, view_func, view_args, view_kwargs)
 

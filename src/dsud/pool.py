@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Hashable
 
-from dsud.leases import AnyLease, Borrower, Force, H, Handle, Lease, PoolError, ThreadLeases
+from dsud.leases import AnyLease, Borrower, Force, H, Handle, Lease, LeasesHere, PoolError
 from dsud.slots import Slots, max_open
 
 #: Seconds a thread waits for a slot when every connection of the process is in use.
@@ -33,12 +33,13 @@ class Pool:
         # (a suspended generator leaves its `with` blocks) while its thread holds the lock.
         self._lock = threading.RLock()
         self._freed = threading.Condition(self._lock)
+        self._waiting = 0  # Threads, because to notify nobody takes as long as to keep a handle.
         self._slots = Slots()
         self._open: set[Handle] = set()
         self._idle: OrderedDict[Handle, None] = OrderedDict()
         self._idle_of: dict[Hashable, list[Handle]] = {}
         self._leased: set[AnyLease] = set()
-        self._local = threading.local()
+        self._here = LeasesHere(self._orphans)
 
     @property
     def slots(self) -> int:
@@ -57,14 +58,7 @@ class Pool:
 
     def held(self) -> frozenset[AnyLease]:
         """Return the leases of this thread, without those that hold no file."""
-        return frozenset(held) if (held := self._mine().held) else frozenset()
-
-    def _mine(self) -> ThreadLeases:
-        try:
-            leases: ThreadLeases = self._local.leases
-        except AttributeError:
-            leases = self._local.leases = ThreadLeases(self._orphans)
-        return leases
+        return frozenset(held) if (held := self._here.leases.held) else frozenset()
 
     def look_at_cap(self) -> None:
         """Look how many may be open now, and not when the next one is opened."""
@@ -80,19 +74,16 @@ class Pool:
         Raises ``PoolError`` when no slot comes free within ``WAIT`` seconds,
         and whatever ``open_handle`` and ``Handle.is_current`` raise.
         """
-        mine = self._mine()
+        mine = self._here.leases
         if mine.held:
             # Because a thread that serves one user after the other needs one connection, not all.
             self.release_thread(force=Force.NOTHING)
         if self._inherited:
             self._refuse_inherited(database)
-        handle: H | None = self._current_idle_or_slot(database)  # type: ignore[assignment]
-        if handle is None:
-            lease = Lease(self._open_in_slot(database, open_handle), borrower, opened=True)
-        else:
-            lease = Lease(handle, borrower, opened=False)
-        with self._lock:
-            self._leased.add(lease)
+        kept: H | None = self._current_idle_or_slot(database)  # type: ignore[assignment]
+        handle = kept or self._open_in_slot(database, open_handle)
+        lease = Lease(handle, borrower, opened=kept is None)
+        self._leased.add(lease)  # Without the lock, because it is one step.
         mine.add(lease)
         return lease
 
@@ -160,7 +151,10 @@ class Pool:
                 f"All {max_open()} connections of this process stayed in use for {WAIT:g} s."
                 " Raise DSUD_MAX_OPEN or the limit of open files, or shorten what holds connections."
             )
-        if not self._freed.wait(LOOK):
+        self._waiting += 1
+        freed = self._freed.wait(LOOK)
+        self._waiting -= 1  # If Ctrl-C keeps it from being counted, one is notified in vain.
+        if not freed:
             # Because connections are reference cycles: one that nobody can return any more waits.
             gc.collect()
         return deadline
@@ -171,7 +165,8 @@ class Pool:
         with self._lock:
             self._idle[handle] = None
             self._idle_of.setdefault(handle.database, []).append(handle)
-            self._freed.notify()
+            if self._waiting:
+                self._freed.notify()
 
     def _pop_idle_of(self, database: Hashable) -> Handle | None:
         handles = self._idle_of.get(database)
@@ -204,7 +199,7 @@ class Pool:
         """Return a connection of this thread; tell whether it could part from its borrower."""
         if not self._take_back(lease, force=force):
             return False
-        self._mine().discard(lease)
+        self._here.leases.discard(lease)
         return True
 
     def release_thread(
@@ -215,7 +210,7 @@ class Pool:
         Those of the leases in ``untouched`` are returned only when they are idle, and those that
         hold no file only when everything is.
         """
-        mine = self._mine()
+        mine = self._here.leases
         if not mine.held and force is not Force.EVERYTHING:
             return
         leases = [*mine.held, *(mine.fileless if force is Force.EVERYTHING else ())]
@@ -229,22 +224,19 @@ class Pool:
         """Keep or close what was leased; tell whether it was this call that did it."""
         if not lease.part(force=force):
             return False
-        with self._lock:
-            if lease not in self._leased:
-                return False  # Another thread was faster, and may have leased it again since.
-            self._leased.discard(lease)
-        if self._clean(lease.handle):
-            self._keep(lease.handle)
-        else:
-            self.close(lease.handle)
-        return True
-
-    def _clean(self, handle: Handle) -> bool:
         try:
-            return handle.clean() and self._slots.count <= self._slots.limit
-        except BaseException:
-            self.close(handle)
-            raise
+            self._leased.remove(lease)  # One step, so that it is one thread's to take back.
+        except KeyError:
+            return False  # Another thread was faster, and may have leased it again since.
+        handle, is_clean = lease.handle, False
+        try:
+            is_clean = handle.clean() and self._slots.count <= self._slots.limit
+        finally:
+            if is_clean:
+                self._keep(handle)
+            else:
+                self.close(handle)
+        return True
 
     def _collect_orphans(self) -> None:
         while self._orphans:
@@ -268,7 +260,8 @@ class Pool:
     def _free_slot(self, database: Hashable) -> None:
         with self._lock:
             self._slots.free(database)
-            self._freed.notify()
+            if self._waiting:
+                self._freed.notify()
 
     def evict_oldest(self) -> bool:
         """Close the connection that is idle for longest; tell whether there was one."""

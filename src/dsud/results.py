@@ -62,15 +62,17 @@ class Rows:
 def keep(queryset: query.QuerySet[Model]) -> None:
     """Put the rows of an evaluated queryset of a user model where reading them is judged."""
     notes = queryset.__dict__
-    rows = notes.get(RESULTS)
-    if rows is None or not is_user_model(queryset.model):
+    rows, model = notes.get(RESULTS), queryset.model
+    if rows is None or not is_user_model(model):
         return
     # That there are no rows is an answer, too, but ``.none()`` is free for everyone.
     if not rows and _is_none(queryset):
         return
     owner = queryset.query.__dict__.get(JUDGED_FOR) or key_of_alias(queryset.db)
     if owner is not None:
-        notes[KEPT] = Kept(rows, owner, f"A queryset of {queryset.model._meta.label}")
+        meta = model._meta
+        # Its label, which each queryset would ask for, and nearly none need.
+        notes[KEPT] = Kept(rows, owner, f"A queryset of {meta.app_label}.{meta.object_name}")
         del notes[RESULTS]
 
 

@@ -15,7 +15,14 @@ from django.db.models import Field, Model
 
 from dsud.conf import conf
 from dsud.connections import alias_of, key_of_alias
-from dsud.context import active_alias, active_key, current_activation, stand_in, user_key
+from dsud.context import (
+    active_alias,
+    active_key,
+    current_activation,
+    current_entry,
+    stand_in,
+    user_key,
+)
 from dsud.engines.hooks import may_write_copies
 from dsud.exceptions import UserDatabaseReadOnly, WrongUser
 from dsud.renames import current_label, installed, renamed
@@ -124,7 +131,7 @@ def is_mirrored(model: type[Model] | Model) -> bool:
     """Tell whether each user database holds a copy of a model's shared rows, or of some of them."""
     meta = model._meta
     concrete = meta.concrete_model._meta if meta.proxy and meta.concrete_model else meta
-    return _is_mirrored_label(concrete.label_lower) and not is_user_model(model)
+    return not is_user_model(model) and _is_mirrored_label(concrete.label_lower)
 
 
 def has_copies(model: type[Model]) -> bool:
@@ -184,8 +191,8 @@ def _database_for(model: type[Model], instance: object, *, reads: bool) -> str |
     meta = model._meta  # As in `is_user_model`, which is asked too often for a call.
     if not (_remembered(meta.model) if meta.apps is apps else _classify_model(meta.model)):
         return None if row is None else _database_of_shared(row, reads=reads)
-    if row is None and (activation := current_activation()) is not None:
-        return activation.alias() or active_alias()  # Which raises.
+    if row is None and (entry := current_entry()) is not None:
+        return entry.activation.alias() or active_alias()  # Which raises.
     return _database_of_users(model, row, reads=reads)
 
 
@@ -245,13 +252,17 @@ def _key_of_user(instance: Model) -> str | None:
 class UserSpecificDatabaseRouter:
     """Send user models to the active user's database and leave all others to ``default``."""
 
-    def db_for_read(self, model: type[Model], **hints: object) -> str | None:
+    def db_for_read(
+        self, model: type[Model], *, instance: object = None, **hints: object
+    ) -> str | None:
         """Return the active user's alias for a user model; raise ``NoActiveUser`` without one."""
-        return _database_for(model, hints.get("instance") if hints else None, reads=True)
+        return _database_for(model, instance, reads=True)
 
-    def db_for_write(self, model: type[Model], **hints: object) -> str | None:
+    def db_for_write(
+        self, model: type[Model], *, instance: object = None, **hints: object
+    ) -> str | None:
         """Return the active user's alias for a user model; raise ``NoActiveUser`` without one."""
-        return _database_for(model, hints.get("instance") if hints else None, reads=False)
+        return _database_for(model, instance, reads=False)
 
     def allow_relation(self, obj1: Model, obj2: Model, **hints: object) -> bool | None:
         """Allow relations between a user's row and a shared one; leave the rest to Django.

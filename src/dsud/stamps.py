@@ -11,7 +11,7 @@ from types import FrameType
 from django.db.models import Model
 from django.db.models.sql import Query
 
-from dsud.context import Activation, current_activation
+from dsud.context import Activation, current_entry
 from dsud.exceptions import WrongUser
 from dsud.router import is_user_model, owner_of
 
@@ -50,11 +50,12 @@ _IMPORTS: Mapping[str, object] = getattr(_frozen_importlib, "_module_locks", {"u
 
 
 def _new_stamp() -> Stamp | None:
-    activation = current_activation()
-    if activation is None or _is_being_imported():
+    entry = current_entry()
+    # Looked at first, because a query is built without an import nearly always.
+    if entry is None or (_IMPORTS and _is_being_imported()):
         return None
     # A glance asks nobody: a queryset may be built where no query may be made, or for nobody.
-    return Stamp(activation, activation.glance())
+    return Stamp(entry.activation, entry.activation.glance())
 
 
 def _is_being_imported() -> bool:
@@ -63,8 +64,6 @@ def _is_being_imported() -> bool:
     Django imports the URLconf, and with it the views, inside the first request: what they build
     for their classes is for nobody. ``_initializing`` is how importlib marks a module until then.
     """
-    if not _IMPORTS:
-        return False  # Looked at first, because a query is built without an import nearly always.
     frame: FrameType | None = sys._getframe(3)
     for _ in range(12):
         if frame is None:

@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import path
 
 from dsud import use_user
-from dsud.context import Activation, Block
+from dsud.context import Activation, AskedActivation, Block
 from dsud.contrib.log import UserKeyFilter
 from dsud.threads import as_active_user
 from tests.notes.models import Note
@@ -97,10 +97,11 @@ def test_request__is_not_resolved_by_logging(
 
 
 def test_lookup__is_never_called(lines: list[str]) -> None:
-    def find() -> str:
-        raise AssertionError
+    class Asked(AskedActivation):
+        def key(self) -> str:
+            raise AssertionError
 
-    with Block(Activation(find=find)):
+    with Block(Asked()):
         logger.info("quietly")
 
     assert lines == ["- quietly"]

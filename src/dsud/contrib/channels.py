@@ -14,7 +14,7 @@ from django.db.models import Model
 from django.utils.crypto import constant_time_compare
 
 from dsud.connections import release
-from dsud.context import Activation, Block, user_key
+from dsud.context import AskedActivation, Block, user_key
 from dsud.leases import Force
 
 Scope = MutableMapping[str, object]
@@ -30,7 +30,7 @@ class ActiveUserMixin(AsyncConsumer):  # type: ignore[misc]  # Channels has no t
 
     async def dispatch(self, message: Mapping[str, object]) -> None:
         """Answer a message as the user."""
-        activation = Activation(find=await sync_to_async(UserOfScope)(self.scope))
+        activation = await sync_to_async(UserOfScope)(self.scope)
         try:
             with Block(activation, releases=False):
                 await super().dispatch(message)
@@ -39,22 +39,27 @@ class ActiveUserMixin(AsyncConsumer):  # type: ignore[misc]  # Channels has no t
             await sync_to_async(release)(force=Force.NOTHING)
 
 
-class UserOfScope:
-    """Finds who is active while a message is answered; a log-in or log-out in between counts."""
+class UserOfScope(AskedActivation):
+    """Who is active while a message is answered; a log-in or log-out in between counts."""
+
+    __slots__ = ("_scope", "_seen", "_seen_key")
 
     def __init__(self, scope: Scope) -> None:
+        super().__init__()
         self._scope = scope
         self._seen = _logged_in(scope)
-        self._key = user_key(self._seen) if self._seen and is_present(self._seen, scope) else None
+        self._seen_key = (
+            user_key(self._seen) if self._seen and is_present(self._seen, scope) else None
+        )
 
-    def __call__(self) -> str | None:
+    def key(self) -> str | None:
         """Return the key of the user, or None."""
         user = _logged_in(self._scope)
         if user is None or user == self._seen:
-            return None if user is None else self._key
+            return None if user is None else self._seen_key
         return user_key(user)
 
-    glance = __call__
+    glance = key
 
 
 def _logged_in(scope: Scope) -> Model | None:

@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import lru_cache
 from typing import Self
 
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
@@ -27,6 +28,9 @@ OPTIONS: Mapping[str, object] = {
 
 #: Statements that a connection keeps prepared; they weigh more than its page cache.
 CACHED_STATEMENTS = 64
+
+#: Characters of a statement whose placeholders are converted each time, because few are the same.
+LONG = 2000
 
 #: Cursors that a connection remembers before it looks which of them are gone.
 TRACKED_CURSORS = 8
@@ -109,12 +113,21 @@ def unavailable(user_key: str, error: Exception) -> UserDatabaseUnavailable:
     )
 
 
+@lru_cache(maxsize=512)
+def _converted(query: str) -> str:
+    """Return a statement with SQLite's placeholders, as Django's cursor makes it each time anew."""
+    converted: str = SQLiteCursorWrapper.convert_query(None, query)  # type: ignore[arg-type]
+    return converted
+
+
 class Cursor(SQLiteCursorWrapper, functions.Cursor):
     """Django's cursor, at work for its own user only, and in one thread at a time.
 
     Python crashes when a cursor is closed while another thread waits for its next row, as the pool
     may do to the rows of a cancelled request.
     """
+
+    __slots__ = ("lock", "user_key")
 
     lock: threading.RLock
     user_key: str
@@ -131,6 +144,12 @@ class Cursor(SQLiteCursorWrapper, functions.Cursor):
         with self._turn():
             super().execute(query, params)
         return self
+
+    def convert_query(self, query: str, *, param_names: list[str] | None = None) -> str:
+        """Return a statement with SQLite's placeholders; long ones would fill the memory."""
+        if param_names is None and len(query) < LONG:
+            return _converted(query)
+        return super().convert_query(query, param_names=param_names)
 
     def executemany(  # type: ignore[override]
         self, query: str, param_list: Iterable[Iterable[object]]
