@@ -204,11 +204,14 @@ def _figures(teams: Mapping[str, Team], synchronous: str) -> list[Figure]:
         raise LookupError("dsud or one SQLite database could not be measured.")
     durable = synchronous == "FULL"
     figures = []
-    for other, name in ((shared, "one SQLite database"), (server, "one PostgreSQL database")):
+    for other, name, least in (
+        (shared, "one SQLite database", 1.5),
+        (server, "one PostgreSQL database", 1.2),
+    ):
         if other is None:
             continue
         for what in ours.pace:
-            at_least = 1.5 if durable and what == "8" else None
+            at_least = least if durable and what == "8" else None
             text = f"{synchronous}: notes in a second at {what} writers, against {name}"
             figures.append(Figure(text, ours.times(other, what), RATIO, at_least=at_least))
         for what in ours.pace:
@@ -229,7 +232,9 @@ def _figures_of_floors(ours: Team, floors: Sequence[Team], synchronous: str) -> 
     for floor in floors:
         for what in floor.pace:
             text = f"{synchronous}: notes in a second at {what} writers, against {floor.name}"
-            yield Figure(text, ours.times(floor, what), RATIO, floor=1.0)
+            is_judged = (synchronous, what, floor.name) == ("FULL", "8", ALONE)
+            at_least = 0.75 if is_judged else None
+            yield Figure(text, ours.times(floor, what), RATIO, at_least=at_least, floor=1.0)
 
 
 def _figures_of_orm(alone: Team, others: Sequence[Team], synchronous: str) -> Iterator[Figure]:
