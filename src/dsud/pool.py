@@ -81,7 +81,7 @@ class Pool:
         if self._inherited:
             self._refuse_inherited(database)
         kept: H | None = self._current_idle_or_slot(database)  # type: ignore[assignment]
-        handle = kept or self._open_in_slot(database, open_handle)
+        handle = self._open_in_slot(database, open_handle) if kept is None else kept
         lease = Lease(handle, borrower, opened=kept is None)
         self._leased.add(lease)  # Without the lock, because it is one step.
         mine.add(lease)
