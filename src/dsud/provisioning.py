@@ -141,8 +141,7 @@ def provide_after_sign_up(key: str, *, is_pending: bool = True) -> None:
 def _make(key: str, *, durably: bool = True) -> bool:
     initialize_location(key)
     here = engine()
-    # No lock yet: it writes. What is pending was not there a moment ago.
-    first = {} if durably and here.exists(key) else begin_with(key)
+    first = {} if here.exists(key) else begin_with(key)  # No lock yet: it writes.
     with here.lock(key):
         if here.exists(key):
             return False
