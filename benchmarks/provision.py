@@ -131,7 +131,7 @@ def _figures(found: Found) -> list[Figure]:
     ]
     for peer in PEERS:
         if peer.name in found.turns:
-            at_least = 20.0 if peer is field.USER_DB else None
+            at_least = 50.0 if peer is field.USER_DB else None
             faster = (found.of(peer.name) - found.of(plain)) / own
             text = f"{peer.name} against dsud"
             figures.append(Figure(text, faster, RATIO, at_least=at_least))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Sequence
 from statistics import median, quantiles
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from benchmarks.contenders import Contender
+
+T = TypeVar("T")
 
 #: What one turn came to: the seconds of each visit, those of all, and those of the processor.
 Turn = dict[str, Any]
@@ -22,19 +25,19 @@ def take_turns(
 ) -> dict[str, list[Turn]]:
     """Let each visit in each round, the same users in the same order; return the turns of each.
 
-    Who begins changes from round to round, so that nobody is always the one after a checkpoint.
+    Their order is drawn by lot for each round, because what one leaves to do, such as a checkpoint or
+    what a server does after it has answered, slows whoever comes next.
     """
     turns: dict[str, list[Turn]] = {each.name: [] for each in contenders}
     for number in range(first, first + rounds):
-        for each in _rotated(contenders, number):
+        for each in drawn(contenders, number):
             turns[each.name].append(each.ask("visit", seed=number, **visits))
     return turns
 
 
-def _rotated(contenders: Sequence[Contender], number: int) -> Iterator[Contender]:
-    first = number % len(contenders)
-    yield from contenders[first:]
-    yield from contenders[:first]
+def drawn(contenders: Sequence[T], number: int) -> list[T]:
+    """Return them in the order of one round, which is the same in each run."""
+    return random.Random(number).sample(contenders, len(contenders))  # noqa: S311, because it is no secret
 
 
 def middle(turn: Turn) -> float:

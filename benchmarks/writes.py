@@ -14,6 +14,7 @@ from statistics import median, quantiles
 from benchmarks import field as entry
 from benchmarks.contenders import Contender
 from benchmarks.figures import RATIO, Figure, Panel, Report
+from benchmarks.turns import drawn
 
 #: The writers, and by how many processes their threads are shared.
 WRITERS: Mapping[int, int] = {1: 1, 8: 4, 32: 4}
@@ -151,14 +152,14 @@ def _measure(
         teams.append(_bare_team(bare, sites[0], stack, synchronous=synchronous))
         everybody = {team.name: team for team in teams}
         for number in range(rounds):
-            writing = [each for each in teams if not each.is_peer or number < ROUNDS_OF_PEERS]
+            asked = [each for each in teams if not each.is_peer or number < ROUNDS_OF_PEERS]
+            writing = drawn(asked, number)
             for writers in WRITERS:
                 for team in writing:
                     team.write(str(writers), writers=writers, of=0, seconds=seconds)
             for team in writing:
                 if team.name not in FLOORS and not team.is_peer:
                     team.write(LOTS, writers=8, of=ACTIVE, seconds=seconds)
-            teams = teams[1:] + teams[:1]  # Because somebody has to be first.
     return everybody, absent
 
 
