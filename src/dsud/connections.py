@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from django.core.signals import request_finished, setting_changed
@@ -14,7 +14,6 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
 
 from dsud import engines
-from dsud.leases import AnyLease, Force
 from dsud.pool import pool
 
 ALIAS_PREFIX = "user_"
@@ -178,12 +177,8 @@ def uncounted(connection: BaseDatabaseWrapper) -> Iterator[None]:
 held = pool.held
 
 
-def release(*, force: Force = Force.CURSORS, untouched: Collection[AnyLease] = frozenset()) -> None:
-    """Return this thread's connections to the pool; open transactions keep theirs.
-
-    What is ``untouched`` keeps its half-read cursors, too, and is returned only when it is idle.
-    """
-    pool.release_thread(force=force, untouched=untouched)
+#: Returns this thread's connections to the pool, as far as they are not in use.
+release = pool.release_thread
 
 
 # Around a fork of workers
@@ -233,7 +228,7 @@ class none_kept:  # noqa: N801, because it reads as a phrase
 
 def release_after_request(**kwargs: object) -> None:
     """Return the connections of a request when Django says that it is finished."""
-    pool.release_thread(force=Force.CURSORS)
+    release()
 
 
 request_finished.connect(release_after_request, dispatch_uid="dsud.connections.release")

@@ -34,12 +34,18 @@ def user_key(user: Model | UserId) -> str:
     Takes a user or a primary key. Raises ``InvalidUserKey`` for users who are not saved or are
     anonymous, for other models' instances, and for values that no primary key can have.
     """
-    value: object = getattr(user, "pk", user)
+    return key_of(user, getattr(user, "pk", user))
+
+
+def key_of(user: object, value: object) -> str:
+    """Return the same of a user whose primary key was read already."""
     if isinstance(user, Model) and not isinstance(user, _user_class()):
         raise InvalidUserKey(user, f"it is no {_user_class().__name__}")
     if value is None:
         raise InvalidUserKey(user, "it has no primary key; save the user first")
-    if isinstance(value, bool) or not isinstance(value, (int, str, uuid.UUID)):
+    if type(value) is not int and (
+        isinstance(value, bool) or not isinstance(value, (int, str, uuid.UUID))
+    ):
         raise InvalidUserKey(user, "a key is an integer, a string or a UUID")
     try:
         return _as_text(value)

@@ -65,7 +65,7 @@ class Lease(Generic[H_co]):
         self.handle = handle
         self.opened = opened
         #: Whether what the connection holds is lost when it is given back.
-        self.is_fileless = isinstance(handle.database, Fileless)
+        self.is_fileless = type(handle.database) is Fileless
         self._borrower = weakref.ref(borrower)
 
     def part(self, *, force: Force) -> bool:

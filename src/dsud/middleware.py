@@ -23,7 +23,7 @@ from django.utils.module_loading import import_string
 from dsud import audit, history, stepwise, switch
 from dsud.chooser import is_unmarked
 from dsud.conf import conf
-from dsud.context import Activation, AskedActivation, Block, user_key
+from dsud.context import Activation, AskedActivation, Block, key_of
 from dsud.exceptions import DSUDError
 
 logger = logging.getLogger("dsud")
@@ -132,7 +132,7 @@ class UserOfRequest(AskedActivation):
         row = user._wrapped if type(user) is SimpleLazyObject else user
         seen = self._seen
         if seen is None or seen[0] is not user or seen[1] != pk:
-            seen = self._seen = (user, pk, user_key(row))  # type: ignore[arg-type]
+            seen = self._seen = (user, pk, key_of(row, pk))
         if not is_open and resolver is None and isinstance(row, Model):
             self._remember(user, row, seen[2])
         return seen[2]

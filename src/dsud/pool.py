@@ -203,12 +203,16 @@ class Pool:
         return True
 
     def release_thread(
-        self, *, force: Force, untouched: Collection[AnyLease] = frozenset()
+        self,
+        *,
+        force: Force = Force.CURSORS,
+        untouched: Collection[AnyLease] = frozenset(),
     ) -> None:
         """Return every connection of this thread that ``force`` can get back.
 
-        Those of the leases in ``untouched`` are returned only when they are idle, and those that
-        hold no file only when everything is.
+        Open transactions keep theirs unless it is everything. Those of the leases in ``untouched``
+        keep their half-read cursors, too, and are returned only when they are idle; those that hold
+        no file, only when everything is.
         """
         mine = self._here.leases
         if not mine.held and force is not Force.EVERYTHING:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from django.db.backends.signals import connection_created
 from django.db.backends.sqlite3 import base
@@ -92,9 +92,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
     # Leasing: get_new_connection() opens; connect() and close() lease and return.
 
-    @async_unsafe
     def connect(self) -> None:
-        """Lease a raw connection; a real opening also sends ``connection_created``."""
+        """Lease a raw connection; a real opening also sends ``connection_created``.
+
+        Refused in an event loop by whoever calls it, ``ensure_connection`` or ``cursor``.
+        """
         if self.user_key is None:
             super().connect()
             return
@@ -215,13 +217,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.user_key is None:
             return super().create_cursor(name)  # type: ignore[no-any-return]
         with self._lease_lock:
-            return self._connected_handle().cursor()
+            if (lease := self._lease) is None:
+                lease = self._leased_now()
+            return lease.handle.cursor()
 
-    def _connected_handle(self) -> Handle:
+    def _leased_now(self) -> Lease[Handle]:
         """Lease a raw connection if there is none; the caller holds the lock."""
         if self._lease is None:
             self.ensure_connection()
-        return self._lease.handle  # type: ignore[union-attr]
+        return cast("Lease[Handle]", self._lease)
 
     @async_unsafe
     def set_autocommit(
@@ -238,7 +242,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.user_key is None:
             return super().disable_constraint_checking()
         with self._lease_lock:
-            self._connected_handle().reusable = False
+            self._leased_now().handle.reusable = False
             return super().disable_constraint_checking()
 
     @contextmanager

@@ -84,7 +84,8 @@ class Engine(Places):
 
     def pool_key(self, user_key: str) -> Hashable:
         """Return what the pool counts a connection by: its user, and the file if it is staged here."""
-        staged = self.staged.get(user_key)
+        here = self._staged
+        staged = here.files.get(user_key) if here.has_staged else None
         if staged is None:
             return self.root, user_key
         key = self.root, id(staged)
@@ -232,7 +233,7 @@ class Engine(Places):
             except BaseException:
                 staged.discard()
                 raise
-        self.staged[user_key] = staged
+        self._staged.add(staged)
         return staged
 
     def check(self) -> list[CheckMessage]:
@@ -299,7 +300,7 @@ class Engine(Places):
         except BaseException:
             staged.discard()  # Now, because whoever keeps the exception keeps the object.
             raise
-        self.staged[staged.user_key] = staged
+        self._staged.add(staged)
         return staged
 
     def stage_for_test(
@@ -313,7 +314,7 @@ class Engine(Places):
         """Clone the template for a user of a test, in memory."""
         template = self._templates.read(fingerprint)
         staged = StagedInMemory(self, user_key, template, rows=rows, keys=keys)
-        self.staged[user_key] = staged
+        self._staged.add(staged)
         return staged
 
     def staged_here(self, user_key: str) -> StagedFile | None:

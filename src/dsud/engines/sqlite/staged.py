@@ -101,5 +101,13 @@ class StagedInMemory(StagedFile):
 class StagedHere(threading.local):
     """What this thread has staged: nobody else may reach it before it is published."""
 
+    #: Whether this thread has ever staged one, because to look for one in vain takes a call each.
+    has_staged = False
+
     def __init__(self) -> None:
         self.files: weakref.WeakValueDictionary[str, StagedFile] = weakref.WeakValueDictionary()
+
+    def add(self, staged: StagedFile) -> None:
+        """Remember what was staged for as long as somebody has it."""
+        self.has_staged = True
+        self.files[staged.user_key] = staged
