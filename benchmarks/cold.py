@@ -139,7 +139,7 @@ def _figures(turns: Turns, synchronous: str) -> list[Figure]:
     bare, stock, loop = (turns.ratio(STATEMENTS, each, "read") for each in (BARE, STOCK, LOOP))
     text = f"{synchronous}: the first list, the same statement"
     figures = [
-        Figure(f"{text}, against bare open, pragmas and query", bare, RATIO, 1.6, 1.0),
+        Figure(f"{text}, against bare open, pragmas and query", bare, RATIO, 1.8, 1.0),
         Figure(f"{text}, against Django's own connection", stock, RATIO, 1.3, 1.0),
         Figure(f"{text}, against bare in a process that does nothing else", loop, RATIO),
     ]

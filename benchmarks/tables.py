@@ -23,7 +23,7 @@ _MARKED = re.compile(r"(<!-- figures(?: (\w+))? -->\n).*?(<!-- end of figures --
 HEADLINES = (
     (
         "request",
-        "list: dsud against plain",
+        "list: dsud against plain, 5 processes of each",
         "a page of twenty rows, against plain Django with one SQLite database",
     ),
     ("request", "create, NORMAL: dsud against plain", "a new row, likewise"),
