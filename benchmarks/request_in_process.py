@@ -29,6 +29,7 @@ DSUD, PLAIN, FLOOR, UNKEPT, POSTGRESQL = (each.name for each in ENTRANTS)
 #: Whose lists are compared once more, each in so many processes.
 PAIR = (DSUD, PLAIN)
 PROCESSES = 5
+WORK = {"list": (LIST, 1.05), "create, FULL": (CREATE, 1.10)}
 
 
 def measure(
@@ -51,29 +52,37 @@ def measure(
             found, charts = _compare(contenders, rounds=rounds, synchronous=synchronous)
             if not quick and synchronous == "FULL":
                 both = [pair for pair in zip(sites, filled, strict=True) if pair[0].name in PAIR]
-                found.append(_lists_of_more(both, rounds=rounds))
+                found += _alone_together(both, rounds=rounds)
         figures += found
         panels += charts
     return figures, panels
 
 
-def _lists_of_more(both: Sequence[tuple[field.Site, list[str]]], *, rounds: int) -> Figure:
-    """Compare the list in fresh processes, because two of the same site differ by some per cent."""
-    found: dict[str, list[Turn]] = {name: [] for name in PAIR}
+def _alone_together(
+    both: Sequence[tuple[field.Site, list[str]]], *, rounds: int
+) -> Iterator[Figure]:
+    """Compare the two alone, in fresh processes.
+
+    Because two processes of the same site differ by some per cent, and because others who take turns
+    leave work for the disk.
+    """
+    found: dict[str, dict[str, list[Turn]]] = {what: {name: [] for name in PAIR} for what in WORK}
     for number in range(PROCESSES):
         with ExitStack() as stack:
             contenders = []
             for site, sessions in both:
                 contenders.append(stack.enter_context(site.visits()))
                 contenders[-1].ask("know", sessions=sessions)
-            turns.take_turns(contenders, rounds=2, path=LIST, times=TURN)  # To warm up.
-            first = number * rounds
-            more = turns.take_turns(contenders, rounds=rounds, first=first, path=LIST, times=TURN)
-            for name, each in more.items():
-                found[name] += each
-    against = ratio(found[DSUD], found[PLAIN])
-    what = f"list: dsud against plain, {PROCESSES} processes of each"
-    return Figure(what, against, RATIO, 1.05, floor=1.0)
+            for what, (path, _) in WORK.items():
+                visits: dict[str, Any] = {"path": path, "times": TURN}
+                turns.take_turns(contenders, rounds=2, **visits)  # To warm up.
+                more = turns.take_turns(contenders, rounds=rounds, first=number * rounds, **visits)
+                for name, each in more.items():
+                    found[what][name] += each
+    for what, (_, at_most) in WORK.items():
+        against = ratio(found[what][DSUD], found[what][PLAIN])
+        name = f"{what}: dsud against plain, {PROCESSES} processes of each"
+        yield Figure(name, against, RATIO, at_most, floor=1.0)
 
 
 def _compare(
@@ -88,7 +97,7 @@ def _compare(
         name = f"{what}, {synchronous}" if what == "create" else what
         turns.take_turns(contenders, rounds=2, path=path, times=TURN)  # To warm up.
         found = turns.take_turns(contenders, rounds=rounds, path=path, times=TURN)
-        judged = None if what == "list" and UNKEPT in found else at_most
+        judged = None if UNKEPT in found and synchronous == "FULL" else at_most
         figures += _alone(name, found, at_most=judged)
         bars = {each: typical(taken) * 1000 for each, taken in found.items()}
         panels.append(Panel(f"{name}: one request, WSGI, one thread", "ms", bars))
