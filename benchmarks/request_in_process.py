@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -26,10 +26,19 @@ TURN_OF_THREADS, MEETINGS = 320, 4
 ENTRANTS = (field.OURS, field.SQLITE, field.FLOOR, field.UNKEPT, field.POSTGRESQL)
 DSUD, PLAIN, FLOOR, UNKEPT, POSTGRESQL = (each.name for each in ENTRANTS)
 
-#: Whose lists are compared once more, each in so many processes.
+#: Who is compared with nobody else, each in so many processes, and in so many turns of all threads.
 PAIR = (DSUD, PLAIN)
-PROCESSES = 5
-WORK = {"list": (LIST, 1.05), "create, FULL": (CREATE, 1.10)}
+PROCESSES = 3
+CROWDS = 6
+
+#: What is done, by its name: the path that is visited, and how many times as long it may take.
+Work = Mapping[str, tuple[str, float]]
+
+#: The work for each durability; what only reads is never durable.
+WORK: Mapping[str, Work] = {
+    "FULL": {"list": (LIST, 1.05), "create, FULL": (CREATE, 1.10)},
+    "NORMAL": {"create, NORMAL": (CREATE, 1.10)},
+}
 
 
 def measure(
@@ -49,66 +58,68 @@ def measure(
             absent.update(missing)
             contenders = [stack.enter_context(each.visits()) for each in sites]
             filled = [each.ask("fill", users=USERS, notes=NOTES) for each in contenders]
-            found, charts = _compare(contenders, rounds=rounds, synchronous=synchronous)
-            if not quick and synchronous == "FULL":
-                both = [pair for pair in zip(sites, filled, strict=True) if pair[0].name in PAIR]
-                found += _alone_together(both, rounds=rounds)
+            found, charts = _compare(contenders, WORK[synchronous], rounds=rounds, quick=quick)
+            if not quick:
+                both = [each for each in zip(sites, filled, strict=True) if each[0].name in PAIR]
+                found += _compare_pairs(both, WORK[synchronous], rounds=rounds)
         figures += found
         panels += charts
     return figures, panels
 
 
-def _alone_together(
-    both: Sequence[tuple[field.Site, list[str]]], *, rounds: int
-) -> Iterator[Figure]:
-    """Compare the two alone, in fresh processes.
-
-    Because two processes of the same site differ by some per cent, and because others who take turns
-    leave work for the disk.
-    """
-    found: dict[str, dict[str, list[Turn]]] = {what: {name: [] for name in PAIR} for what in WORK}
-    for number in range(PROCESSES):
-        with ExitStack() as stack:
-            contenders = []
-            for site, sessions in both:
-                contenders.append(stack.enter_context(site.visits()))
-                contenders[-1].ask("know", sessions=sessions)
-            for what, (path, _) in WORK.items():
-                visits: dict[str, Any] = {"path": path, "times": TURN}
-                turns.take_turns(contenders, rounds=2, **visits)  # To warm up.
-                more = turns.take_turns(contenders, rounds=rounds, first=number * rounds, **visits)
-                for name, each in more.items():
-                    found[what][name] += each
-    for what, (_, at_most) in WORK.items():
-        against = ratio(found[what][DSUD], found[what][PLAIN])
-        name = f"{what}: dsud against plain, {PROCESSES} processes of each"
-        yield Figure(name, against, RATIO, at_most, floor=1.0)
-
-
 def _compare(
-    contenders: Sequence[Contender], *, rounds: int, synchronous: str
+    contenders: Sequence[Contender], work: Work, *, rounds: int, quick: bool
 ) -> tuple[list[Figure], list[Panel]]:
     figures: list[Figure] = []
     panels = []
-    with_threads = [each for each in contenders if each.name in (DSUD, PLAIN, UNKEPT)]
-    for what, path, at_most in (("list", LIST, 1.05), ("create", CREATE, 1.10)):
-        if (what, synchronous) == ("list", "NORMAL"):
-            continue  # Because what only reads is never durable.
-        name = f"{what}, {synchronous}" if what == "create" else what
+    for name, (path, at_most) in work.items():
         turns.take_turns(contenders, rounds=2, path=path, times=TURN)  # To warm up.
         found = turns.take_turns(contenders, rounds=rounds, path=path, times=TURN)
-        judged = None if UNKEPT in found and synchronous == "FULL" else at_most
-        figures += _alone(name, found, at_most=judged)
+        figures += _alone(name, found, at_most=at_most if quick else None)
         bars = {each: typical(taken) * 1000 for each, taken in found.items()}
         panels.append(Panel(f"{name}: one request, WSGI, one thread", "ms", bars))
-        if UNKEPT not in found:
-            continue
-        crowd: dict[str, Any] = {"path": path, "times": TURN_OF_THREADS, "threads": THREADS}
-        turns.take_turns(with_threads, rounds=MEETINGS, **crowd)
-        # Others than those of before, or threads would meet the same users in the same order.
-        threaded = turns.take_turns(with_threads, rounds=rounds, first=MEETINGS, **crowd)
-        figures += _together(name, threaded, at_most=at_most if what == "list" else None)
     return figures, panels
+
+
+def _compare_pairs(
+    both: Sequence[tuple[field.Site, list[str]]], work: Work, *, rounds: int
+) -> Iterator[Figure]:
+    """Compare dsud and plain Django with nobody else, in fresh processes, by all of their turns.
+
+    Because two processes of the same site differ by some per cent, and because others who take turns
+    leave something behind that slows the next one.
+    """
+    alone: dict[str, dict[str, list[Turn]]] = {what: {name: [] for name in PAIR} for what in work}
+    together: dict[str, dict[str, list[Turn]]] = {
+        what: {name: [] for name in PAIR} for what in work
+    }
+    for number in range(PROCESSES):
+        with ExitStack() as stack:
+            pair = []
+            for site, sessions in both:
+                pair.append(stack.enter_context(site.visits()))
+                pair[-1].ask("know", sessions=sessions)
+            first = number * rounds
+            for what, (path, _) in work.items():
+                one: dict[str, Any] = {"path": path, "times": TURN}
+                turns.take_turns(pair, rounds=2, **one)  # To warm up.
+                _add(alone[what], turns.take_turns(pair, rounds=rounds, first=first, **one))
+            for what, (path, _) in work.items():
+                crowd: dict[str, Any] = {"path": path, "times": TURN_OF_THREADS, "threads": THREADS}
+                turns.take_turns(pair, rounds=MEETINGS, **crowd)
+                # Others than those of before, or threads would meet the same users in the same order.
+                after = first + MEETINGS
+                _add(together[what], turns.take_turns(pair, rounds=CROWDS, first=after, **crowd))
+    for what, (_, at_most) in work.items():
+        against = ratio(alone[what][DSUD], alone[what][PLAIN])
+        name = f"{what}: dsud against plain, {PROCESSES} processes of each"
+        yield Figure(name, against, RATIO, at_most, floor=1.0)
+        yield from _together(what, together[what], at_most=at_most if what == "list" else None)
+
+
+def _add(found: dict[str, list[Turn]], more: dict[str, list[Turn]]) -> None:
+    for name, each in more.items():
+        found[name] += each
 
 
 def _alone(name: str, found: dict[str, list[Turn]], *, at_most: float | None) -> Iterator[Figure]:
