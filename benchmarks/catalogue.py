@@ -38,4 +38,4 @@ BENCHMARKS: Mapping[str, Callable[..., Report]] = {
 }
 
 #: What `--quick` runs unless it is told names: together less than three minutes.
-QUICK = ["tests", "split", "isolation", "overhead", "request"]
+QUICK = ["tests", "split", "isolation", "overhead", "request", "cold"]
