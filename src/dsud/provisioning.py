@@ -58,8 +58,7 @@ def provision(key: str, *, lost: bool = False) -> None:
 def provide(key: str) -> None:
     """Make the database of a user who reaches for it and has none, if that is right.
 
-    Raises ``UserDatabaseUnavailable`` when there should be one, and
-    ``UserDatabaseDoesNotExist`` when none may be made.
+    Raises ``UserDatabaseUnavailable`` when there should be one, else ``UserDatabaseDoesNotExist``.
     """
     state = registry.state_of(key)
     if state == State.READY and engine().exists(key):
