@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
@@ -99,14 +99,20 @@ def visit_bare(
 ) -> dict[str, list[float]]:
     """Do the same by ``sqlite3`` alone, in this process."""
     seconds: dict[str, list[float]] = {"read": [], "write": [], "again": []}
-    files = paths(times=times)
-    skip(times=times)
-    for path in files:
-        pass_by()
+    for path in _closed_files(times):
         found = floor.visit(paths=[path], read=read, write=write, synchronous=synchronous)
         for step, each in found.items():
             seconds[step] += each
     return seconds
+
+
+def _closed_files(times: int) -> Iterator[str]:
+    """Yield the files of those who come next, each after a request of somebody else."""
+    files = paths(times=times)
+    skip(times=times)
+    for path in files:
+        pass_by()
+        yield path
 
 
 def visit_stock(
@@ -114,10 +120,7 @@ def visit_stock(
 ) -> dict[str, list[float]]:
     """Do the same by connections of Django's own, each made afresh for its file."""
     seconds: dict[str, list[float]] = {"read": [], "write": [], "again": []}
-    files = paths(times=times)
-    skip(times=times)
-    for path in files:
-        pass_by()
+    for path in _closed_files(times):
         begun = perf_counter()
         connection = _stock(path, synchronous=synchronous)
         _execute(connection, read)

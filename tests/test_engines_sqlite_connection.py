@@ -34,8 +34,8 @@ def test_placeholders__are_converted_as_by_django(name: str) -> None:
 
 def test_placeholders__of_long_statements_are_not_remembered() -> None:
     (alice,) = people(1)
-    connection._converted.cache_clear()
+    connection.converted.cache_clear()
     with connections[alias_of(user_key(alice))].cursor() as cursor:
         for length in (1, connection.LONG):
             cursor.execute(f"SELECT %s, '{'x' * length}'", ["a"])
-    assert connection._converted.cache_info().currsize == 1
+    assert connection.converted.cache_info().currsize == 1

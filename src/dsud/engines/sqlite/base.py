@@ -217,14 +217,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.user_key is None:
             return super().create_cursor(name)  # type: ignore[no-any-return]
         with self._lease_lock:
-            if (lease := self._lease) is None:
-                lease = self._leased_now()
-            return lease.handle.cursor()
+            return (self._lease or self._leased_now()).handle.cursor()
 
     def _leased_now(self) -> Lease[Handle]:
-        """Lease a raw connection if there is none; the caller holds the lock."""
-        if self._lease is None:
-            self.ensure_connection()
+        """Lease a raw connection, because there is none; the caller holds the lock."""
+        self.ensure_connection()
         return cast("Lease[Handle]", self._lease)
 
     @async_unsafe
@@ -242,7 +239,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         if self.user_key is None:
             return super().disable_constraint_checking()
         with self._lease_lock:
-            self._leased_now().handle.reusable = False
+            (self._lease or self._leased_now()).handle.reusable = False
             return super().disable_constraint_checking()
 
     @contextmanager

@@ -114,7 +114,7 @@ def unavailable(user_key: str, error: Exception) -> UserDatabaseUnavailable:
 
 
 @lru_cache(maxsize=512)
-def _converted(query: str) -> str:
+def converted(query: str) -> str:
     """Return a statement with SQLite's placeholders, as Django's cursor makes it each time anew."""
     converted: str = SQLiteCursorWrapper.convert_query(None, query)  # type: ignore[arg-type]
     return converted
@@ -148,7 +148,7 @@ class Cursor(SQLiteCursorWrapper, functions.Cursor):
     def convert_query(self, query: str, *, param_names: list[str] | None = None) -> str:
         """Return a statement with SQLite's placeholders; long ones would fill the memory."""
         if param_names is None and len(query) < LONG:
-            return _converted(query)
+            return converted(query)
         return super().convert_query(query, param_names=param_names)
 
     def executemany(  # type: ignore[override]

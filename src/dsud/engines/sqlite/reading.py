@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Hashable, Mapping, Sequence
-from functools import lru_cache
 from typing import Self, cast
 
 from dsud.engines.sqlite import connection
 from dsud.engines.sqlite.authorizer import restrict
-from dsud.engines.sqlite.replaying import compiled
 from dsud.exceptions import UserDatabaseUnavailable
 from dsud.leases import AnyLease, Force, Lease, PoolError
 from dsud.pool import pool
@@ -52,12 +50,6 @@ class Look:
         self.raw.close()
 
 
-@lru_cache(maxsize=128)
-def _converted(sql: str) -> str:
-    """Return a statement as Django's cursor would make it each time."""
-    return compiled(sql, ())[0]
-
-
 class Looking:
     """A block with a cursor on a user's file that can change nothing; the pool counts it.
 
@@ -93,7 +85,7 @@ class Looking:
     def execute(self, sql: str, params: Sequence[object], /) -> None:
         """Run a statement with placeholders in Django's manner."""
         self._end_statement()
-        self._cursor = self._raw.execute(_converted(sql), params)
+        self._cursor = self._raw.execute(connection.converted(sql), params)
 
     def fetchone(self) -> Sequence[object]:
         """Return the next row."""
