@@ -77,7 +77,7 @@ def _working_sets(
             if times == TIMES[0]:  # Whoever was there before must not have emptied the pool.
                 turns.take_turns(members, rounds=1, first=number, **visits)
             found = turns.take_turns(members, rounds=1, first=number, **visits)
-            if threads == 1:
+            if threads == 1 and times > TIMES[0]:
                 found[BESIDE] = [_beside(contenders[DSUD], path, times=times, seed=number)]
             if number:  # The first is to warm up.
                 for name, each in found.items():
