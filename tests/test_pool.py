@@ -201,7 +201,7 @@ def test_slots__count_files_as_sqlite_holds_them() -> None:
 
 
 OUT_OF_FILES = """
-import resource
+import gc, resource
 from django.contrib.auth import get_user_model
 from django.conf import settings
 from dsud import use_user
@@ -214,6 +214,7 @@ for user in users:
     with use_user(user):
         Note.objects.create(text=user.username)
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+gc.disable()  # So that nothing is closed by luck.
 for spare in range(30, 36):  # So that it fails at the database, at the -wal, at the -shm.
     pool.close_idle()
     resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
@@ -247,6 +248,25 @@ def test_files__error_of_a_file_that_cannot_be_opened_says_whose(tmp_path) -> No
     path.rmdir()
     (tmp_path / "aside").rename(path)
     assert texts(alice) == ["person0"]
+
+
+@needs_proc
+def test_files__failed_opening_leaves_none_open() -> None:
+    (alice,) = people(1)
+    pool.close_idle()
+    log = path_of(alice).with_name("db.sqlite3-wal")
+    log.unlink(missing_ok=True)  # It stays behind on Python 3.12 and later.
+    log.mkdir()  # So that the database itself is opened, and then no more.
+    gc.collect()
+    gc.disable()  # So that nothing is closed by luck.
+    try:
+        with pytest.raises(UserDatabaseUnavailable, match="unable to open database file") as raised:
+            texts(alice)
+        assert open_database_files() == 0
+        assert raised.value.__cause__ is not None  # Kept, with its traceback, until here.
+    finally:
+        gc.enable()
+        log.rmdir()
 
 
 # Reuse

@@ -84,7 +84,10 @@ def refuse_unless_owned(raw: sqlite3.Connection, user_key: str) -> None:
     except sqlite3.OperationalError:
         _refuse_unless_user_database(cursor, user_key)
         raise
-    _refuse_unless_user_database(cursor, user_key)
+    else:
+        _refuse_unless_user_database(cursor, user_key)
+    finally:
+        cursor.close()  # Or its statement keeps the file open for as long as an error is kept.
     if owner != (user_key,):
         name = repr(owner[0]) if owner else "nobody"
         raise UserDatabaseUnavailable(

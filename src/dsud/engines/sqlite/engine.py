@@ -102,7 +102,7 @@ class Engine(Places):
             # Not looked for first, because it is there nearly always.
             usual = self._usual_name(user_key)
             opened = self._try_to_open(user_key, usual, wrapper, database=database)
-            if isinstance(opened, connection.Handle):
+            if opened is not None:
                 return opened
         place = self._provided_place(user_key)
         if isinstance(place, StagedInMemory):
@@ -127,25 +127,29 @@ class Engine(Places):
         self, path: str, user_key: str, wrapper: DatabaseWrapper, *, database: Hashable
     ) -> connection.Handle:
         opened = self._try_to_open(user_key, path, wrapper, database=database)
-        if isinstance(opened, sqlite3.Error) and pool.evict_oldest():
-            # SQLite says the same of a missing file and of a process out of file handles.
-            opened = self._try_to_open(user_key, path, wrapper, database=database)
-        if isinstance(opened, sqlite3.Error):
-            raise connection.unavailable(user_key, opened) from opened
-        return opened
+        if opened is not None:
+            return opened
+        # SQLite says the same of a missing file and of a process out of file handles.
+        pool.evict_oldest()
+        try:
+            return self._opened(user_key, path, wrapper, database=database)
+        except (sqlite3.Error, OSError) as error:
+            raise connection.unavailable(user_key, error) from error
 
     def _try_to_open(
         self, user_key: str, path: str, wrapper: DatabaseWrapper, *, database: Hashable
-    ) -> connection.Handle | sqlite3.OperationalError:
-        """Return the open file, or SQLite's error where there is none to open."""
+    ) -> connection.Handle | None:
+        """Return the open file, or None where SQLite finds none to open.
+
+        Not SQLite's error, because its traceback leads back to whoever keeps it: such a circle holds
+        what was opened until it is collected.
+        """
         try:
             return self._opened(user_key, path, wrapper, database=database)
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_CANTOPEN:
-                return error
-            raise connection.unavailable(user_key, error) from error
         except (sqlite3.Error, OSError) as error:
-            raise connection.unavailable(user_key, error) from error
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CANTOPEN:
+                raise connection.unavailable(user_key, error) from error
+            return None
 
     def _opened(
         self, user_key: str, path: str, wrapper: DatabaseWrapper, *, database: Hashable
