@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from benchmarks.bare_visits import SELECT
 from benchmarks.floor import open_database
 from benchmarks.returning import file_of
-from benchmarks.visits import choose, fill, handles, sessions_of, visit, visit_once
+from benchmarks.visits import choose, fill, handles, visit, visit_once, visitors_of
 
 __all__ = ["fill", "handles", "visit", "visit_beside_bare"]
 
@@ -26,14 +26,14 @@ def visit_beside_bare(
     closed has to do at least; the visit itself finds its own open.
     """
     chance = random.Random(seed)  # noqa: S311, because it chooses what to measure
-    chosen = choose(sessions_of(among), times=times, order="uniform", seed=seed)
+    chosen = choose(visitors_of(among), times=times, order="uniform", seed=seed)
     begun, worked = time.perf_counter(), time.process_time()
-    for session in chosen:
+    for visitor in chosen:
         if chance.random() < share:
             file = chance.choice(_files()[among:])
             with closing(open_database(file, synchronous=synchronous)) as raw:
                 raw.execute(SELECT).fetchall()
-        visit_once(path, session)
+        visit_once(path, visitor)
     return {
         "each": [0.0] * times,  # Not looked at: a visit and its opening are one, and are counted.
         "all": time.perf_counter() - begun,

@@ -5,20 +5,25 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from benchmarks.visits import fill, visit_once
+
+if TYPE_CHECKING:
+    from benchmarks.diary.people import Visitor
 
 __all__ = ["calls", "fill"]
 
 
-def calls(*, path: str, sessions: list[str]) -> dict[str, int]:
+def calls(*, path: str, visitors: list[Visitor]) -> dict[str, int]:
     """Return how many functions one warm request calls, those of C included, by their files."""
-    for session in sessions * 4:
-        visit_once(path, session)
+    for visitor in visitors * 4:
+        visit_once(path, visitor)
     found = []
-    for session in sessions:
-        counted = _counted(visit_once, path, session)
+    for visitor in visitors:
+        counted = _counted(partial(visit_once, path, visitor))
         merged: Counter[str] = Counter()
         for name, number in counted.items():
             merged[_short(name)] += number
@@ -26,7 +31,7 @@ def calls(*, path: str, sessions: list[str]) -> dict[str, int]:
     return min(found, key=Counter.total)
 
 
-def _counted(function: Callable[..., object], *arguments: str) -> Counter[str]:
+def _counted(call: Callable[[], object]) -> Counter[str]:
     found: Counter[str] = Counter()
 
     def count(frame: FrameType, event: str, argument: object) -> None:
@@ -36,7 +41,7 @@ def _counted(function: Callable[..., object], *arguments: str) -> Counter[str]:
     previous = sys.getprofile()
     sys.setprofile(count)
     try:
-        function(*arguments)
+        call()
     finally:
         sys.setprofile(previous)
     return found

@@ -96,14 +96,18 @@ TENANTS = Entrant(
     "django-tenants 4.0.1", _OF + "tenants", peer="django-tenants", database="tenants"
 )
 
+#: The nearest peers, who answer requests; with the template, one of them only makes databases in
+#: another way.
+PEERS = (USER_DB, LITE, TENANTS)
+
 #: Nobody's site, but the most that anybody could reach who gives each writer a file and uses Django's ORM.
 ALONE = Entrant("Django's ORM, a file for each writer", _OF + "alone")
 
 #: No site, but the same work without one.
 FLOOR = Entrant("bare sqlite3", "")
 
-#: Who answers requests; with the template, dj-lite-tenant only makes databases in another way.
-EVERYBODY = (OURS, SQLITE, POSTGRESQL, USER_DB, LITE, TENANTS)
+#: Who answers requests.
+EVERYBODY = (OURS, SQLITE, POSTGRESQL, *PEERS)
 
 #: The field of a quick run; nobody in it needs anything installed, or a server.
 AT_HAND = (OURS, SQLITE, UNOWNED, FLOOR)

@@ -121,14 +121,20 @@ class Report:
 
 
 def side_by_side(panels: Sequence[Panel]) -> list[list[str]]:
-    """Return the panels as a table: a line of heads, and a line for each contender."""
-    names = dict.fromkeys(name for panel in panels for name in panel.bars)
+    """Return the panels as a table: a line of heads, and a line for each contender.
+
+    Or a line for each panel, where that makes fewer columns.
+    """
+    names = list(dict.fromkeys(name for panel in panels for name in panel.bars))
     heads = [f"{panel.title}, {panel.unit}".removesuffix(", ") for panel in panels]
     lines = [
-        [amount(panel.bars[name]) if name in panel.bars else "" for panel in panels]
-        for name in names
+        [head, *(amount(panel.bars[name]) if name in panel.bars else "" for name in names)]
+        for head, panel in zip(heads, panels, strict=True)
     ]
-    return [["", *heads], *([name, *line] for name, line in zip(names, lines, strict=True))]
+    by_panel = [["", *names], *lines]
+    if len(panels) > len(names):
+        return by_panel
+    return [list(line) for line in zip(*by_panel, strict=True)]
 
 
 def amount(number: float) -> str:

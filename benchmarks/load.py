@@ -8,19 +8,23 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import cycle
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.diary.people import Visitor
 
 #: How long an answer may take, in seconds, before the connection counts as lost.
 PATIENCE = 30.0
 
 
 def drive(
-    *, port: int, path: str, sessions: list[str], connections: int, seconds: float
+    *, port: int, path: str, visitors: list[Visitor], connections: int, seconds: float
 ) -> dict[str, object]:
     """Ask for so many seconds, and wait for the last answers.
 
     Each connection asks again as soon as it is answered, as the next of the users.
     """
-    load = Load(port, _requests(path, sessions), seconds)
+    load = Load(port, _requests(path, visitors), seconds)
     worked = time.process_time()
     load.run(connections)
     return {
@@ -32,13 +36,13 @@ def drive(
     }
 
 
-def _requests(path: str, sessions: list[str]) -> Iterator[bytes]:
+def _requests(path: str, visitors: list[Visitor]) -> Iterator[bytes]:
     first = f"GET {path}" if path == "/notes/" else f"POST {path}"
     length = "" if path == "/notes/" else "Content-Length: 0\r\n"
     return cycle(
         [
-            f"{first} HTTP/1.1\r\nHost: 127.0.0.1\r\n{length}Cookie: sessionid={each}\r\n\r\n".encode()
-            for each in sessions
+            f"{first} HTTP/1.1\r\nHost: {host}\r\n{length}Cookie: sessionid={session}\r\n\r\n".encode()
+            for session, host in visitors
         ]
     )
 

@@ -10,7 +10,7 @@ from benchmarks.visits import CREATE, LIST
 
 USERS, NOTES = 50, 30
 
-#: Whose calls are counted.
+#: Whose calls are compared.
 COUNTED = (field.OURS, field.SQLITE, field.UNOWNED)
 
 #: Users of which each has a turn in the microseconds; all their connections are open.
@@ -26,12 +26,13 @@ PROCESSES = 7
 def run(*, quick: bool = False) -> Report:
     """Count the calls of two requests on both sites, and time what dsud alone does."""
     counted: dict[str, dict[str, dict[str, int]]] = {}
-    with field.gather(COUNTED, quick=quick) as (sites, _):
+    entrants = (*COUNTED, field.POSTGRESQL, *field.PEERS)
+    with field.gather(entrants, quick=quick) as (sites, absent):
         for site in sites:
             with site.starts("benchmarks.counting") as contender:
-                sessions = contender.ask("fill", users=USERS, notes=NOTES)
+                visitors = contender.ask("fill", users=USERS, notes=NOTES)
                 counted[site.name] = {
-                    what: contender.ask("calls", path=path, sessions=sessions[:5])
+                    what: contender.ask("calls", path=path, visitors=visitors[:5])
                     for what, path in (("list", LIST), ("create", CREATE))
                 }
     taken = _taken(processes=1 if quick else PROCESSES, times=60 if quick else 400)
@@ -61,6 +62,7 @@ def run(*, quick: bool = False) -> Report:
         figures,
         panels,
         sizes={"users": USERS, **{f"list, {name}": number for name, number in _ours(counted)}},
+        absent=absent,
     )
 
 

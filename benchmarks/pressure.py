@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import field, turns
 from benchmarks.figures import RATIO, Figure, Panel, Report
@@ -21,6 +21,12 @@ NOTES, TURN, THREADS = 50, 100, 8
 
 SYNCHRONOUS = "FULL"
 
+#: Those who have a file for each user; nobody else has more to open for more users.
+PEERS = (field.LITE, field.USER_DB)
+
+#: In so many rounds, because they take several times as long.
+ROUNDS_OF_PEERS = 3
+
 DSUD, PLAIN = (each.name for each in (field.OURS, field.SQLITE))
 
 #: Ours, where nobody finds a database closed, and bare ``sqlite3`` opens as many beside it.
@@ -34,11 +40,13 @@ def run(*, quick: bool = False) -> Report:
     users = CAP * TIMES[-1]
     told = {"BENCH_MAX_OPEN": str(CAP), "BENCH_SYNCHRONOUS": SYNCHRONOUS}
     with ExitStack() as stack:
-        entrants = (field.OURS, field.SQLITE)
-        sites, _ = stack.enter_context(field.gather(entrants, environment=told, quick=quick))
-        work = {DSUD: "benchmarks.beside_bare", PLAIN: "benchmarks.visits"}
+        entrants = (field.OURS, field.SQLITE, *PEERS)
+        gathered = field.gather(entrants, environment=told, quick=quick)
+        sites, absent = stack.enter_context(gathered)
+        work = {DSUD: "benchmarks.beside_bare"}
         contenders = {
-            each.name: stack.enter_context(each.starts(work[each.name])) for each in sites
+            each.name: stack.enter_context(each.starts(work.get(each.name, "benchmarks.visits")))
+            for each in sites
         }
         for each in contenders.values():
             each.ask("fill", users=users, notes=NOTES)
@@ -58,6 +66,7 @@ def run(*, quick: bool = False) -> Report:
         figures,
         panels,
         sizes={"cap": CAP, "users": users, "notes of each": NOTES, "visits in a turn": TURN},
+        absent=absent,
     )
 
 
@@ -70,10 +79,12 @@ def _working_sets(
 ) -> Taken:
     """Take turns with the sizes as well, because what the machine does else must hit all of them."""
     taken: Taken = {}
-    members = list(contenders.values())
+    stay = [contenders[DSUD], contenders[PLAIN]]
     for number in range(rounds + 1):
+        members = list(contenders.values()) if number <= ROUNDS_OF_PEERS else stay
         for times in TIMES:
-            visits = {"path": path, "times": TURN, "among": CAP * times, "threads": threads}
+            visits: dict[str, Any] = {"path": path, "times": TURN, "threads": threads}
+            visits |= {"among": CAP * times, "may_fail": True}  # Which is counted.
             if times == TIMES[0]:  # Whoever was there before must not have emptied the pool.
                 turns.take_turns(members, rounds=1, first=number, **visits)
             found = turns.take_turns(members, rounds=1, first=number, **visits)
@@ -108,7 +119,22 @@ def _figures(title: str, taken: Taken) -> list[Figure]:
         figures += _pressed(times, hot, now)
         plain = ratio(now[DSUD], now[PLAIN], per_second)
         figures.append(Figure("        against plain Django with as many users", plain, RATIO))
-    return figures
+        figures += _of_peers(now)
+    lost = sum(turn["failed"] for now in taken.values() for turn in now[DSUD])
+    return [
+        *figures,
+        Figure("    requests of dsud that failed", lost, "requests", at_most=0, exact=True),
+    ]
+
+
+def _of_peers(now: dict[str, list[turns.Turn]]) -> Iterator[Figure]:
+    for name in (each.name for each in PEERS):
+        if name in now:
+            against = ratio(now[DSUD][:ROUNDS_OF_PEERS], now[name], per_second)
+            yield Figure(f"        against {name} with as many users", against, RATIO)
+            failed = sum(turn["failed"] for turn in now[name])
+            asked = failed + sum(len(turn["each"]) for turn in now[name])
+            yield Figure(f"        requests of {name} that failed", 100 * failed / asked, "%")
 
 
 def _pressed(

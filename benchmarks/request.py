@@ -15,7 +15,7 @@ def run(*, quick: bool = False) -> Report:
     )
     found = request_served.measure(
         processes=[2] if quick else [1, 2, 4],
-        pace=Pace(3, 0.8) if quick else Pace(3, 1.0),
+        pace=Pace(3, 3, 0.8) if quick else Pace(5, 9, 1.0),
         quick=quick,
         absent=absent,
     )

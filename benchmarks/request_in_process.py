@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
+from typing import TYPE_CHECKING, Any
 
 from benchmarks import field, turns
 from benchmarks.contenders import Contender
 from benchmarks.figures import RATIO, Figure, Panel
 from benchmarks.turns import Turn, processor, ratio, typical
 from benchmarks.visits import CREATE, LIST
+
+if TYPE_CHECKING:
+    from benchmarks.diary.people import Visitor
 
 USERS, NOTES = 50, 100
 
@@ -23,12 +28,13 @@ THREADS = 16
 #: met most users: a thread has a connection of Django's for each, and makes it when it first meets one.
 TURN_OF_THREADS, MEETINGS = 320, 4
 
-ENTRANTS = (field.OURS, field.SQLITE, field.FLOOR, field.UNKEPT, field.POSTGRESQL)
-DSUD, PLAIN, FLOOR, UNKEPT, POSTGRESQL = (each.name for each in ENTRANTS)
+ENTRANTS = (field.OURS, field.SQLITE, field.FLOOR, field.UNKEPT, field.POSTGRESQL, *field.PEERS)
+DSUD, PLAIN, FLOOR, UNKEPT, POSTGRESQL, *PEERS = (each.name for each in ENTRANTS)
 
-#: Who is compared with nobody else, each in so many processes, and in so many turns of all threads.
-PAIR = (DSUD, PLAIN)
-PROCESSES = 3
+#: Whom dsud is compared with while nobody else takes turns, each in so many processes, and in so many
+#: turns of all threads.
+RIVALS = (PLAIN, UNKEPT)
+PROCESSES = 5
 CROWDS = 6
 
 #: What is done, by its name: the path that is visited, and how many times as long it may take.
@@ -60,8 +66,8 @@ def measure(
             filled = [each.ask("fill", users=USERS, notes=NOTES) for each in contenders]
             found, charts = _compare(contenders, WORK[synchronous], rounds=rounds, quick=quick)
             if not quick:
-                both = [each for each in zip(sites, filled, strict=True) if each[0].name in PAIR]
-                found += _compare_pairs(both, WORK[synchronous], rounds=rounds)
+                pairs = Pairs(dict(zip(sites, filled, strict=True)), WORK[synchronous], rounds)
+                found += pairs.compare()
         figures += found
         panels += charts
     return figures, panels
@@ -81,45 +87,69 @@ def _compare(
     return figures, panels
 
 
-def _compare_pairs(
-    both: Sequence[tuple[field.Site, list[str]]], work: Work, *, rounds: int
-) -> Iterator[Figure]:
-    """Compare dsud and plain Django with nobody else, in fresh processes, by all of their turns.
+@dataclass
+class Pairs:
+    """Compares dsud with one rival at a time, in fresh processes, by all of their turns.
 
     Because two processes of the same site differ by some per cent, and because others who take turns
     leave something behind that slows the next one.
     """
-    alone: dict[str, dict[str, list[Turn]]] = {what: {name: [] for name in PAIR} for what in work}
-    together: dict[str, dict[str, list[Turn]]] = {
-        what: {name: [] for name in PAIR} for what in work
-    }
-    for number in range(PROCESSES):
-        with ExitStack() as stack:
-            pair = []
-            for site, sessions in both:
-                pair.append(stack.enter_context(site.visits()))
-                pair[-1].ask("know", sessions=sessions)
-            first = number * rounds
-            for what, (path, _) in work.items():
+
+    visitors: Mapping[field.Site, list[Visitor]]
+    work: Work
+    rounds: int
+    #: The turns of the two, by what was done and the rival.
+    turns: dict[tuple[str, str], dict[str, list[Turn]]] = dataclass_field(default_factory=dict)
+
+    def compare(self) -> Iterator[Figure]:
+        """Have each process of each site take its turns, and compare them."""
+        for number in range(PROCESSES):
+            with ExitStack() as stack:
+                self._once(number * self.rounds, stack)
+        for what, (_, at_most) in self.work.items():
+            yield from self._verdict(what, at_most)
+
+    def _once(self, first: int, stack: ExitStack) -> None:
+        contenders = {}
+        for site, known in self.visitors.items():
+            if site.name in (DSUD, *RIVALS):
+                contenders[site.name] = stack.enter_context(site.visits())
+                contenders[site.name].ask("know", visitors=known)
+        for rival in RIVALS:
+            for what, (path, _) in self.work.items():
                 one: dict[str, Any] = {"path": path, "times": TURN}
+                pair = [contenders[DSUD], contenders[rival]]
                 turns.take_turns(pair, rounds=2, **one)  # To warm up.
-                _add(alone[what], turns.take_turns(pair, rounds=rounds, first=first, **one))
-            for what, (path, _) in work.items():
-                crowd: dict[str, Any] = {"path": path, "times": TURN_OF_THREADS, "threads": THREADS}
-                turns.take_turns(pair, rounds=MEETINGS, **crowd)
-                # Others than those of before, or threads would meet the same users in the same order.
-                after = first + MEETINGS
-                _add(together[what], turns.take_turns(pair, rounds=CROWDS, first=after, **crowd))
-    for what, (_, at_most) in work.items():
-        against = ratio(alone[what][DSUD], alone[what][PLAIN])
+                self._add(
+                    what, rival, turns.take_turns(pair, rounds=self.rounds, first=first, **one)
+                )
+        for what, (path, _) in self.work.items():
+            crowd: dict[str, Any] = {"path": path, "times": TURN_OF_THREADS, "threads": THREADS}
+            pair = [contenders[DSUD], contenders[PLAIN]]
+            turns.take_turns(pair, rounds=MEETINGS, **crowd)
+            # Others than those of before, or threads would meet the same users in the same order.
+            after = first + MEETINGS
+            self._add(
+                _crowded(what), PLAIN, turns.take_turns(pair, rounds=CROWDS, first=after, **crowd)
+            )
+
+    def _add(self, what: str, rival: str, more: dict[str, list[Turn]]) -> None:
+        found = self.turns.setdefault((what, rival), {DSUD: [], rival: []})
+        for name, each in more.items():
+            found[name] += each
+
+    def _verdict(self, what: str, at_most: float) -> Iterator[Figure]:
+        found, unkept = self.turns[what, PLAIN], self.turns[what, UNKEPT]
         name = f"{what}: dsud against plain, {PROCESSES} processes of each"
-        yield Figure(name, against, RATIO, at_most, floor=1.0)
-        yield from _together(what, together[what], at_most=at_most if what == "list" else None)
+        yield Figure(name, ratio(found[DSUD], found[PLAIN]), RATIO, at_most, floor=1.0)
+        against = ratio(unkept[UNKEPT], unkept[DSUD])
+        yield Figure("    plain with CONN_MAX_AGE=0 against dsud", against, RATIO, at_least=1.5)
+        crowd = self.turns[_crowded(what), PLAIN]
+        yield from _together(what, crowd, at_most=at_most if what == "list" else None)
 
 
-def _add(found: dict[str, list[Turn]], more: dict[str, list[Turn]]) -> None:
-    for name, each in more.items():
-        found[name] += each
+def _crowded(what: str) -> str:
+    return f"{what}, {THREADS} threads"
 
 
 def _alone(name: str, found: dict[str, list[Turn]], *, at_most: float | None) -> Iterator[Figure]:
@@ -129,9 +159,9 @@ def _alone(name: str, found: dict[str, list[Turn]], *, at_most: float | None) ->
     yield Figure(f"{name}: dsud", typical(ours) * 1000, "ms")
     yield Figure(f"{name}: dsud against plain", ratio(ours, plain), RATIO, at_most, floor=1.0)
     yield Figure("    in processor time", ratio(ours, plain, processor), RATIO)
-    if UNKEPT in found:
-        against = ratio(found[UNKEPT], ours)
-        yield Figure("    plain with CONN_MAX_AGE=0 against dsud", against, RATIO, at_least=1.5)
+    for other in (POSTGRESQL, *PEERS):
+        if other in found:
+            yield Figure(f"    {other} against dsud", ratio(found[other], ours), RATIO)
 
 
 def _together(
@@ -139,7 +169,7 @@ def _together(
 ) -> Iterator[Figure]:
     ours, plain = found[DSUD], found[PLAIN]
     yield Figure(
-        f"{name}, {THREADS} threads: dsud against plain, time for all",
+        f"{_crowded(name)}: dsud against plain, time for all",
         ratio(ours, plain, lambda turn: turn["all"]),
         RATIO,
         at_most,

@@ -32,8 +32,8 @@ class Visitors:
 
     def __init__(self) -> None:
         self.users: list[AbstractBaseUser] = []
-        #: The key of the session of somebody whose requests come in between.
-        self.passer_by = ""
+        #: Somebody whose requests come in between.
+        self.passer_by: people.Visitor = []
 
     def waiting(self, times: int) -> list[AbstractBaseUser]:
         """Return those who come next."""

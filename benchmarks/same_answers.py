@@ -12,7 +12,7 @@ def first(*, users: int, notes: int) -> dict[str, list[object]]:
     from django.test import Client
 
     found: dict[str, list[object]] = {"counts": [], "created": [], "statuses": []}
-    for session, host in zip(people.fill(users=users, notes=notes), people.hosts(), strict=True):
+    for session, host in people.fill(users=users, notes=notes):
         client = Client(HTTP_HOST=host)
         client.cookies["sessionid"] = session
         created = client.post("/notes/new/")

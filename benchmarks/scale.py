@@ -22,6 +22,9 @@ FEW, MANY = 10, 200
 
 NOTES, TURN = 20, 100
 
+#: Who is compared, with the fewest and with the most users.
+OTHERS = (field.SQLITE, field.POSTGRESQL, *field.PEERS)
+
 WORKS = (
     ("list", LIST, "uniform"),
     ("list", LIST, "zipf"),
@@ -36,13 +39,11 @@ def run(*, quick: bool = False) -> Report:
     bars: dict[str, dict[str, float]] = {}
     with ExitStack() as stack:
         asked = [(field.OURS, registered) for registered in REGISTERED]
-        asked += [] if quick else [(field.SQLITE, registered) for registered in REGISTERED[::2]]
-        entrants = [replace(who, name=_named(who, number)) for who, number in asked]
-        sites, _ = stack.enter_context(field.gather(entrants))
-        contenders = [
-            _filled(stack, site, registered)
-            for site, (_, registered) in zip(sites, asked, strict=True)
-        ]
+        asked += [] if quick else [(who, number) for who in OTHERS for number in REGISTERED[::2]]
+        registered = {_named(who, number): number for who, number in asked}
+        entrants = [_with(who, number) for who, number in asked]
+        sites, absent = stack.enter_context(field.gather(entrants))
+        contenders = [_filled(stack, each, registered[each.name]) for each in sites]
         for what, path, order in WORKS[::3] if quick else WORKS:
             visits: dict[str, Any] = {"path": path, "order": order, "times": TURN, "among": FEW}
             turns.take_turns(contenders, rounds=1, **visits)
@@ -62,16 +63,22 @@ def run(*, quick: bool = False) -> Report:
         figures,
         [Panel(title, "ms", each) for title, each in bars.items()],
         sizes={"active": f"{FEW} and {MANY}", "notes of each": NOTES, "visits in a turn": TURN},
+        absent=absent,
     )
 
 
 def _filled(stack: ExitStack, site: field.Site, registered: int) -> Contender:
     contender = stack.enter_context(site.starts("benchmarks.registered"))
-    active = min(MANY, registered)
+    active = min(MANY if site.entrant.settings == field.OURS.settings else FEW, registered)
     contender.ask("fill", users=active, notes=NOTES)
     if registered > active:
         contender.ask("register", more=registered - active, notes=NOTES)
     return contender
+
+
+def _with(entrant: field.Entrant, registered: int) -> field.Entrant:
+    database = f"{entrant.database}{registered}" if entrant.database else ""
+    return replace(entrant, name=_named(entrant, registered), database=database)
 
 
 def _named(entrant: field.Entrant, registered: int) -> str:
@@ -88,9 +95,11 @@ def _figures(what: str, found: dict[str, list[Turn]]) -> Iterator[Figure]:
     yield Figure(f"{what}: 100,000 against 10", ratio(many, few), RATIO, at_most=1.1, floor=1.0)
     yield Figure("    1,000 against 10", ratio(some, few), RATIO, at_most=1.1)
     yield Figure("    mean instead of median, 100,000 against 10", ratio(many, few, _mean), RATIO)
-    if _named(field.SQLITE, 10) in found:
-        plain = ratio(found[_named(field.SQLITE, 100_000)], found[_named(field.SQLITE, 10)])
-        yield Figure("    plain Django, 100,000 against 10", plain, RATIO)
+    for other in OTHERS:
+        if _named(other, REGISTERED[0]) in found:
+            least, most = (found[_named(other, number)] for number in REGISTERED[::2])
+            yield Figure(f"    {other.name}, 100,000 against 10", ratio(most, least), RATIO)
+            yield Figure("        with 100,000, against dsud", ratio(most, many), RATIO)
 
 
 def _with_many(what: str, found: dict[str, list[Turn]]) -> Iterator[Figure]:

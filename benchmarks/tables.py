@@ -23,10 +23,10 @@ _MARKED = re.compile(r"(<!-- figures(?: (\w+))? -->\n).*?(<!-- end of figures --
 HEADLINES = (
     (
         "request",
-        "list: dsud against plain, 3 processes of each",
+        "list: dsud against plain, 5 processes of each",
         "a page of twenty rows, against plain Django with one SQLite database",
     ),
-    ("request", "create, NORMAL: dsud against plain, 3 processes of each", "a new row, likewise"),
+    ("request", "create, NORMAL: dsud against plain, 5 processes of each", "a new row, likewise"),
     (
         "scale",
         "list, uniform: 100,000 against 10",

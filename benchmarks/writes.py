@@ -23,7 +23,6 @@ WRITERS: Mapping[int, int] = {1: 1, 8: 4, 32: 4}
 ROUNDS: Mapping[str, int] = {"FULL": 4, "NORMAL": 2}
 ROUNDS_OF_PEERS = 2
 
-PEERS = (entry.USER_DB, entry.LITE, entry.TENANTS)
 
 #: As many processes as a site has at most.
 PROCESSES = max(WRITERS.values())
@@ -143,7 +142,7 @@ def _measure(
         entry.ALONE,
     )
     if synchronous == "FULL" and not quick:
-        entrants += PEERS
+        entrants += entry.PEERS
     environment = {"BENCH_SYNCHRONOUS": synchronous}
     with ExitStack() as stack:
         gathered = entry.gather((*entrants, FLOOR), environment=environment)

@@ -19,13 +19,16 @@ if TYPE_CHECKING:
 
     from django.contrib.auth.base_user import AbstractBaseUser
 
+#: The key of a user's session and the `Host` that their requests name, in a form that JSON keeps.
+Visitor = list[str]
+
 #: The last notes of each user are written as users do, by a commit each: enough of them for the log
 #: of each file to be as long as it becomes, because a commit that lengthens it takes longer.
 SINGLY = 20
 
 
-def fill(*, users: int, notes: int, singly: int = SINGLY) -> list[str]:
-    """Make the tables and so many users with so many notes each; return the key of a session of each."""
+def fill(*, users: int, notes: int, singly: int = SINGLY) -> list[Visitor]:
+    """Make the tables and so many users with so many notes each; return them as visitors."""
     prepare()
     everybody = (person(f"user{number}") for number in range(1, users + 1))
     return [visit(each, notes, singly=singly) for each in everybody]
@@ -50,8 +53,8 @@ def person(name: str) -> AbstractBaseUser:
     return user
 
 
-def visit(user: AbstractBaseUser, notes: int, *, singly: int = SINGLY) -> str:
-    """Write a user's notes, the last by a commit each; return the key of their session."""
+def visit(user: AbstractBaseUser, notes: int, *, singly: int = SINGLY) -> Visitor:
+    """Write a user's notes, the last by a commit each; return them as a visitor."""
     written = [
         note_model()(title=f"Note {number}", text="x" * 200, **owned_by(user))
         for number in range(notes)
@@ -60,7 +63,7 @@ def visit(user: AbstractBaseUser, notes: int, *, singly: int = SINGLY) -> str:
         note_model().objects.bulk_create(written[singly:])
         for each in written[:singly]:
             each.save()
-    return session_of(user)
+    return [session_of(user), host_of(user)]
 
 
 def session_of(user: AbstractBaseUser) -> str:
@@ -81,11 +84,6 @@ def acting_as(user: AbstractBaseUser) -> AbstractContextManager[object]:
 def host_of(user: AbstractBaseUser) -> str:
     """Return the `Host` that the user's requests must name."""
     return _way().host_of(user)
-
-
-def hosts() -> list[str]:
-    """Return the `Host` of each user's requests, in the order of `fill`."""
-    return [host_of(user) for user in get_user_model().objects.order_by("pk")]
 
 
 def _way() -> ModuleType:
