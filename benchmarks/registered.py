@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.apps import apps
-from django.conf import settings
 from django.db import connection, transaction
 
 from benchmarks.visits import fill, visit
@@ -22,7 +21,7 @@ SELECT n, 'of-many-' || n, '', '', '', '', FALSE, FALSE, TRUE, '2026-01-01' FROM
 """
 SESSIONS = """
 INSERT INTO django_session (session_key, session_data, expire_date)
-SELECT 'a-session-of-somebody-who-is-' || n, %s, '2036-01-01' FROM numbers
+SELECT 'a-session-of-somebody-who-is-' || n, 'ssssssssssssssssssssssssssssssssssssssssssssssssssssssssssss', '2036-01-01' FROM numbers
 """
 DATABASES = """
 INSERT INTO dsud_userdatabase (user_key, state, schema, last_error, created)
@@ -31,7 +30,7 @@ SELECT n, 'ready', '', '', '2026-01-01' FROM numbers
 NOTES = """
 INSERT INTO together_note (title, text, pinned, created, owner_id)
 SELECT 'A note', 'Its text', FALSE, '2026-01-01', n + 0 * each FROM numbers,
-       (WITH RECURSIVE few (each) AS (SELECT 1 UNION ALL SELECT each + 1 FROM few WHERE each < %s)
+       (WITH RECURSIVE few (each) AS (SELECT 1 UNION ALL SELECT each + 1 FROM few WHERE each < {notes})
         SELECT each FROM few) AS notes
 """
 SCHEMAS = "INSERT INTO customers_client (id, schema_name) SELECT n, 'of_many_' || n FROM numbers"
@@ -47,12 +46,8 @@ def register(*, more: int, notes: int) -> None:
     They have no files and no schemas, because nobody comes who would need them.
     """
     with transaction.atomic(), connection.cursor() as cursor:
-        for sql, *others in (
-            (USERS,),
-            (SESSIONS, "s" * 180),
-            *_of_the_site(notes),
-        ):
-            cursor.execute(NUMBERS + sql, [more, *others])
+        for sql in (USERS, SESSIONS, *_of_the_site(notes)):
+            cursor.execute(NUMBERS + sql, [more])
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             # Because a -wal of thousands of pages slows every reader, whoever wrote it.
@@ -61,10 +56,10 @@ def register(*, more: int, notes: int) -> None:
             cursor.execute("VACUUM ANALYZE")  # As its own daemon does, some time later.
 
 
-def _of_the_site(notes: int) -> list[tuple[str | int, ...]]:
-    """Return what the site keeps of each user, as statements with their parameters."""
+def _of_the_site(notes: int) -> tuple[str, ...]:
+    """Return the statements for what the site keeps of each user."""
     if apps.is_installed("benchmarks.diary.together"):
-        return [(NOTES, notes)]
+        return (NOTES.format(notes=notes),)
     if apps.is_installed("django_tenants"):
-        return [(SCHEMAS,), (HOSTS,)]
-    return [(DATABASES,)] if settings.WAY.endswith(".ours") else []
+        return (SCHEMAS, HOSTS)
+    return (DATABASES,) if "userdatabase" in apps.all_models["dsud"] else ()  # Of ours.
