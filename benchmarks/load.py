@@ -131,7 +131,10 @@ def _is_whole(read: bytes) -> bool:
     head, end, body = read.partition(b"\r\n\r\n")
     if not end:
         return False
-    _, _, length = head.lower().partition(b"content-length:")
+    head = head.lower()
+    if b"transfer-encoding: chunked" in head:
+        return body.endswith(b"0\r\n\r\n")
+    _, _, length = head.partition(b"content-length:")
     if not length:
         raise ValueError(f"An answer without a length: {head!r}")
     return len(body) >= int(length.split(b"\r\n", 1)[0])

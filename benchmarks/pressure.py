@@ -22,9 +22,10 @@ NOTES, TURN, THREADS = 50, 100, 8
 SYNCHRONOUS = "FULL"
 
 #: Those who have a file for each user; nobody else has more to open for more users.
-PEERS = (field.LITE, field.USER_DB)
+_PEERS = (field.LITE, field.USER_DB)
+PEERS = [each.name for each in _PEERS]
 
-#: In so many rounds, because they take several times as long.
+#: In so many rounds, because they have no target.
 ROUNDS_OF_PEERS = 3
 
 DSUD, PLAIN = (each.name for each in (field.OURS, field.SQLITE))
@@ -40,7 +41,7 @@ def run(*, quick: bool = False) -> Report:
     users = CAP * TIMES[-1]
     told = {"BENCH_MAX_OPEN": str(CAP), "BENCH_SYNCHRONOUS": SYNCHRONOUS}
     with ExitStack() as stack:
-        entrants = (field.OURS, field.SQLITE, *PEERS)
+        entrants = (field.OURS, field.SQLITE, *_PEERS)
         gathered = field.gather(entrants, environment=told, quick=quick)
         sites, absent = stack.enter_context(gathered)
         work = {DSUD: "benchmarks.beside_bare"}
@@ -54,9 +55,10 @@ def run(*, quick: bool = False) -> Report:
         for what, path in (("list", LIST), ("create", CREATE)):
             for threads in (1,) if quick else (1, THREADS):
                 taken = _working_sets(contenders, path, rounds=rounds, threads=threads)
+                peers = _beside_peers(contenders, path, threads=threads)
                 title = f"{what}, {threads} thread{'s' if threads > 1 else ''}"
-                figures += _figures(title, taken)
-                panels.append(_panel(title, taken))
+                figures += [*_figures(title, taken), *_of_peers(peers)]
+                panels.append(_panel(title, taken, peers))
         handles = contenders[DSUD].ask("handles")
     figures.append(
         Figure("files open at the end", handles, "files", at_most=3 * CAP + 40, exact=True)
@@ -79,9 +81,8 @@ def _working_sets(
 ) -> Taken:
     """Take turns with the sizes as well, because what the machine does else must hit all of them."""
     taken: Taken = {}
-    stay = [contenders[DSUD], contenders[PLAIN]]
+    members = [contenders[DSUD], contenders[PLAIN]]
     for number in range(rounds + 1):
-        members = list(contenders.values()) if number <= ROUNDS_OF_PEERS else stay
         for times in TIMES:
             visits: dict[str, Any] = {"path": path, "times": TURN, "threads": threads}
             visits |= {"among": CAP * times, "may_fail": True}  # Which is counted.
@@ -93,6 +94,18 @@ def _working_sets(
             if number:  # The first is to warm up.
                 for name, each in found.items():
                     taken.setdefault(times, {}).setdefault(name, []).extend(each)
+    return taken
+
+
+def _beside_peers(contenders: dict[str, Contender], path: str, *, threads: int) -> Taken:
+    """Take turns with peers and nobody else, because they slow whoever comes next."""
+    ours, peers = contenders[DSUD], [contenders[name] for name in PEERS if name in contenders]
+    taken: Taken = {}
+    for times in TIMES[1:] if peers else ():
+        visits: dict[str, Any] = {"path": path, "times": TURN, "threads": threads}
+        visits |= {"among": CAP * times, "may_fail": True}  # Which is counted.
+        turns.take_turns([ours, *peers], rounds=1, **visits)
+        taken[times] = turns.take_turns([ours, *peers], rounds=ROUNDS_OF_PEERS, first=1, **visits)
     return taken
 
 
@@ -119,7 +132,6 @@ def _figures(title: str, taken: Taken) -> list[Figure]:
         figures += _pressed(times, hot, now)
         plain = ratio(now[DSUD], now[PLAIN], per_second)
         figures.append(Figure("        against plain Django with as many users", plain, RATIO))
-        figures += _of_peers(now)
     lost = sum(turn["failed"] for now in taken.values() for turn in now[DSUD])
     return [
         *figures,
@@ -127,14 +139,14 @@ def _figures(title: str, taken: Taken) -> list[Figure]:
     ]
 
 
-def _of_peers(now: dict[str, list[turns.Turn]]) -> Iterator[Figure]:
-    for name in (each.name for each in PEERS):
-        if name in now:
-            against = ratio(now[DSUD][:ROUNDS_OF_PEERS], now[name], per_second)
-            yield Figure(f"        against {name} with as many users", against, RATIO)
-            failed = sum(turn["failed"] for turn in now[name])
-            asked = failed + sum(len(turn["each"]) for turn in now[name])
-            yield Figure(f"        requests of {name} that failed", 100 * failed / asked, "%")
+def _of_peers(peers: Taken) -> Iterator[Figure]:
+    for times, found in peers.items():
+        for name in (name for name in PEERS if name in found):
+            against = ratio(found[DSUD], found[name], per_second)
+            yield Figure(f"    {times} times the cap, throughput against {name}", against, RATIO)
+            failed = sum(turn["failed"] for turn in found[name])
+            asked = failed + sum(len(turn["each"]) for turn in found[name])
+            yield Figure("        its requests that failed", 100 * failed / asked, "%")
 
 
 def _pressed(
@@ -157,11 +169,17 @@ def _pressed(
     )
 
 
-def _panel(title: str, taken: Taken) -> Panel:
+def _panel(title: str, taken: Taken, peers: Taken) -> Panel:
     bars = {
         f"{name}, {times} x the cap": typical(each, per_second)
         for times, found in taken.items()
         for name, each in found.items()
         if name != BESIDE
+    }
+    bars |= {
+        f"{name}, {times} x the cap": typical(found[name], per_second)
+        for times, found in peers.items()
+        for name in PEERS
+        if name in found
     }
     return Panel(f"{title}: throughput", "requests/s", bars)

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 ENTRANTS = (entry.OURS, entry.SQLITE, entry.UNKEPT, entry.POSTGRESQL, *entry.PEERS)
 
+#: Peers are served by so many processes, and asynchronously.
+WITH_PEERS = 2
+ALL = [each.name for each in ENTRANTS]
+NO_PEERS = [name for name in ALL if name not in PEERS]
+
 #: The users of each contender's site.
 Visitors = Mapping[Site, "list[Visitor]"]
 
@@ -110,25 +115,31 @@ class Drive:
             return serving.gunicorn(site, processes=processes)
 
         listed = {} if quick else {f"list, {name}": LIST}
-        self._on(start, connections, {f"create, FULL, {name}": CREATE, **listed})
+        works = {f"create, FULL, {name}": CREATE, **listed}
+        self._on(start, connections, works, asked=ALL if processes == WITH_PEERS else NO_PEERS)
         if not quick:
-            self._on(start, connections, {f"create, NORMAL, {name}": CREATE}, relaxed=True)
+            works = {f"create, NORMAL, {name}": CREATE}
+            self._on(start, connections, works, asked=(DSUD, PLAIN), synchronous="NORMAL")
 
     def uvicorn(self) -> None:
         """Create and list asynchronously."""
-        self._on(
-            serving.uvicorn, serving.THREADS, {"create, FULL, ASGI": CREATE, "list, ASGI": LIST}
-        )
+        works = {"create, FULL, ASGI": CREATE, "list, ASGI": LIST}
+        self._on(serving.uvicorn, serving.THREADS, works, asked=ALL)
 
     def _on(
-        self, start: Start, connections: int, works: Mapping[str, str], *, relaxed: bool = False
+        self,
+        start: Start,
+        connections: int,
+        works: Mapping[str, str],
+        *,
+        asked: Sequence[str],
+        synchronous: str = "FULL",
     ) -> None:
-        synchronous = "NORMAL" if relaxed else "FULL"
         with ExitStack() as stack:
             servers = {
                 site: stack.enter_context(start(site.told(BENCH_SYNCHRONOUS=synchronous)))
                 for site in self.visitors
-                if not relaxed or site.name in (DSUD, PLAIN)
+                if site.name in asked
             }
             for name, path in works.items():
                 self._compare(name, path, servers, connections)
@@ -149,10 +160,10 @@ class Drive:
                 )
                 turns[site.name].append(turn)
         for site, server in servers.items():
-            for error, times in Counter(server.errors()[before[site] :]).items():
-                self.found.errors[f"{site.name}, {name}: {error.removeprefix(serving.MARK)}"] = (
-                    times
-                )
+            errors = Counter(server.errors()[before[site] :]) + _bad_answers(turns[site.name])
+            for error, times in errors.items():
+                what = f"{site.name}, {name}: {error.removeprefix(serving.MARK)}"
+                self.found.errors[what] = times
         self.found.turns[name] = turns
         for what, unit, of in (("throughput", "requests/s", per_second), ("p99", "ms", _p99_ms)):
             bars = {each: typical(taken, of) for each, taken in turns.items()}
@@ -175,6 +186,15 @@ def per_second(turn: Turn) -> float:
     """Return how many visits were answered in a second with what was asked for."""
     good = sum(times for status, times in turn["statuses"].items() if status.startswith("2"))
     return float(good / turn["all"])
+
+
+def _bad_answers(turns: Sequence[Turn]) -> Counter[str]:
+    """Return how often each status was answered that is none of success."""
+    statuses: Counter[str] = Counter()
+    for turn in turns:
+        statuses.update(turn["statuses"])
+    bad = (status for status in statuses if not status.startswith("2"))
+    return Counter({f"answered with {status}": statuses[status] for status in bad})
 
 
 def _p99_ms(turn: Turn) -> float:

@@ -22,7 +22,8 @@ FEW, MANY = 10, 200
 
 NOTES, TURN = 20, 100
 
-#: Who is compared, with the fewest and with the most users.
+#: Who is compared, with the fewest and with the most users, in so many rounds.
+ROUNDS_OF_OTHERS = 6
 OTHERS = (field.SQLITE, field.POSTGRESQL, *field.PEERS)
 
 WORKS = (
@@ -43,21 +44,23 @@ def run(*, quick: bool = False) -> Report:
         registered = {_named(who, number): number for who, number in asked}
         entrants = [_with(who, number) for who, number in asked]
         sites, absent = stack.enter_context(field.gather(entrants))
-        contenders = [_filled(stack, each, registered[each.name]) for each in sites]
+        filled = [_filled(stack, each, registered[each.name]) for each in sites]
+        judged, others = filled[: len(REGISTERED)], filled[len(REGISTERED) :]
         for what, path, order in WORKS[::3] if quick else WORKS:
-            visits: dict[str, Any] = {"path": path, "order": order, "times": TURN, "among": FEW}
-            turns.take_turns(contenders, rounds=1, **visits)
-            found = turns.take_turns(contenders, rounds=5 if quick else 16, **visits)
-            figures += _figures(f"{what}, {order}", found)
-            bars[f"{what}, {order}, {FEW} active"] = _bars(found)
+            visits: dict[str, Any] = {"path": path, "order": order, "times": TURN}
+            title = f"{what}, {order}"
+            turns.take_turns(judged, rounds=1, among=FEW, **visits)  # To warm up.
+            found = turns.take_turns(judged, rounds=5 if quick else 16, among=FEW, **visits)
+            figures += _figures(title, found)
             if quick:
+                bars[title] = _bars(found)
                 continue
-            larger = contenders[1:3]
-            visits["among"] = MANY
-            turns.take_turns(larger, rounds=4, **visits)
-            found |= turns.take_turns(larger, rounds=16, **visits)
-            bars[f"{what}, {order}, {MANY} active"] = _bars(found)
-            figures += _with_many(f"{what}, {order}", found)
+            beside = _beside(judged[-1], others, visits)
+            figures += _of_others(beside)
+            bars[f"{title}, {FEW} active"] = _bars(beside | found)
+            many = _many(judged[1:], visits)
+            figures += _with_many(title, found | many)
+            bars[f"{title}, {MANY} active"] = _bars(many)
     return Report(
         "Registered users: a request with 10, 1,000 and 100,000",
         figures,
@@ -65,6 +68,19 @@ def run(*, quick: bool = False) -> Report:
         sizes={"active": f"{FEW} and {MANY}", "notes of each": NOTES, "visits in a turn": TURN},
         absent=absent,
     )
+
+
+def _beside(
+    ours: Contender, others: list[Contender], visits: dict[str, Any]
+) -> dict[str, list[Turn]]:
+    """Take turns with the others, but not among the turns of all sizes, because they slow who is next."""
+    turns.take_turns(others, rounds=1, among=FEW, **visits)  # To warm up.
+    return turns.take_turns([ours, *others], rounds=ROUNDS_OF_OTHERS, among=FEW, **visits)
+
+
+def _many(larger: list[Contender], visits: dict[str, Any]) -> dict[str, list[Turn]]:
+    turns.take_turns(larger, rounds=4, among=MANY, **visits)
+    return turns.take_turns(larger, rounds=16, among=MANY, **visits)
 
 
 def _filled(stack: ExitStack, site: field.Site, registered: int) -> Contender:
@@ -95,11 +111,15 @@ def _figures(what: str, found: dict[str, list[Turn]]) -> Iterator[Figure]:
     yield Figure(f"{what}: 100,000 against 10", ratio(many, few), RATIO, at_most=1.1, floor=1.0)
     yield Figure("    1,000 against 10", ratio(some, few), RATIO, at_most=1.1)
     yield Figure("    mean instead of median, 100,000 against 10", ratio(many, few, _mean), RATIO)
+
+
+def _of_others(found: dict[str, list[Turn]]) -> Iterator[Figure]:
+    ours = found[_named(field.OURS, REGISTERED[-1])]
     for other in OTHERS:
         if _named(other, REGISTERED[0]) in found:
             least, most = (found[_named(other, number)] for number in REGISTERED[::2])
             yield Figure(f"    {other.name}, 100,000 against 10", ratio(most, least), RATIO)
-            yield Figure("        with 100,000, against dsud", ratio(most, many), RATIO)
+            yield Figure("        with 100,000, against dsud", ratio(most, ours), RATIO)
 
 
 def _with_many(what: str, found: dict[str, list[Turn]]) -> Iterator[Figure]:
