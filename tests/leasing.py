@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,14 +25,20 @@ needs_proc = pytest.mark.skipif(
 
 
 def open_database_files() -> int:
-    """Return how many files of user databases this process has open."""
-    count = 0
+    """Return how many files of user databases this process has open.
+
+    A directory is not read at one moment, and a busy machine makes it longer: what is seen twice
+    was open in between, all of it at once.
+    """
+    return len(_database_files() & _database_files())
+
+
+def _database_files() -> set[tuple[str, str]]:
+    found = set()
     for descriptor in Path("/proc/self/fd").iterdir():
-        try:
-            count += "/db.sqlite3" in str(descriptor.readlink())
-        except FileNotFoundError:
-            continue  # Closed since it was listed.
-    return count
+        with suppress(FileNotFoundError):  # Closed since it was listed.
+            found.add((descriptor.name, str(descriptor.readlink())))
+    return {each for each in found if "/db.sqlite3" in each[1]}
 
 
 def people(count: int) -> list[User]:

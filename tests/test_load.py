@@ -99,9 +99,8 @@ def watching() -> Iterator[Most]:
             watcher.join()
 
 
-# A directory is not read at one moment: a file that is closed and another that is opened while it
-# is read count both.
-WHILE_LOOKING = 8
+# A connection whose files are closed and opened again, under the same numbers, while they are looked at.
+WHILE_LOOKING = 3
 
 
 def test_working_set__three_times_larger_than_the_pool(settings) -> None:
