@@ -3,6 +3,7 @@
 import json
 import sys
 from contextlib import ExitStack
+from uuid import uuid4
 
 from celery import chain, chord, group
 from celery.contrib.testing.worker import start_worker
@@ -32,7 +33,9 @@ def main(broker: str) -> None:
     """Run the scenario; with the memory broker, with a worker in a thread of this process."""
     from django.contrib.auth.models import User
 
-    people = [User.objects.create_user(f"{broker}-{name}") for name in ("alice", "bob", "eve")]
+    # Other names each time, because whoever shares out the tests may come back to a broker.
+    run = uuid4().hex
+    people = [User.objects.create_user(f"{name}-{run}") for name in ("alice", "bob", "eve")]
     seen: dict[str, object] = {"keys": [str(user.pk) for user in people]}
     with ExitStack() as stack:
         if broker == "memory":

@@ -23,9 +23,12 @@ from tests.sites import Site
 # Django REST framework, in a site of its own because its tokens are an app
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def answers(site: Site) -> dict[str, object]:
-    """Return what the API answers to two users, a stranger and a visitor."""
+    """Return what the API answers to two users, a stranger and a visitor.
+
+    Once for each process: a module may be left and come back to, and the site stays.
+    """
     printed = site.run("""
 import json
 from django.test import Client
