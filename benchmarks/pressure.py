@@ -57,7 +57,7 @@ def run(*, quick: bool = False) -> Report:
                 taken = _working_sets(contenders, path, rounds=rounds, threads=threads)
                 peers = _beside_peers(contenders, path, threads=threads)
                 title = f"{what}, {threads} thread{'s' if threads > 1 else ''}"
-                figures += [*_figures(title, taken), *_of_peers(peers)]
+                figures += [*_figures(title, taken), *_failed(taken, peers), *_of_peers(peers)]
                 panels.append(_panel(title, taken, peers))
         handles = contenders[DSUD].ask("handles")
     figures.append(
@@ -84,8 +84,7 @@ def _working_sets(
     members = [contenders[DSUD], contenders[PLAIN]]
     for number in range(rounds + 1):
         for times in TIMES:
-            visits: dict[str, Any] = {"path": path, "times": TURN, "threads": threads}
-            visits |= {"among": CAP * times, "may_fail": True}  # Which is counted.
+            visits = _visits(path, times=times, threads=threads)
             if times == TIMES[0]:  # Whoever was there before must not have emptied the pool.
                 turns.take_turns(members, rounds=1, first=number, **visits)
             found = turns.take_turns(members, rounds=1, first=number, **visits)
@@ -97,13 +96,18 @@ def _working_sets(
     return taken
 
 
+def _visits(path: str, *, times: int, threads: int) -> dict[str, Any]:
+    """Return what a turn is asked for; those that fail are counted."""
+    among = CAP * times
+    return {"path": path, "times": TURN, "among": among, "threads": threads, "may_fail": True}
+
+
 def _beside_peers(contenders: dict[str, Contender], path: str, *, threads: int) -> Taken:
     """Take turns with peers and nobody else, because they slow whoever comes next."""
     ours, peers = contenders[DSUD], [contenders[name] for name in PEERS if name in contenders]
     taken: Taken = {}
     for times in TIMES[1:] if peers else ():
-        visits: dict[str, Any] = {"path": path, "times": TURN, "threads": threads}
-        visits |= {"among": CAP * times, "may_fail": True}  # Which is counted.
+        visits = _visits(path, times=times, threads=threads)
         turns.take_turns([ours, *peers], rounds=1, **visits)
         taken[times] = turns.take_turns([ours, *peers], rounds=ROUNDS_OF_PEERS, first=1, **visits)
     return taken
@@ -132,11 +136,16 @@ def _figures(title: str, taken: Taken) -> list[Figure]:
         figures += _pressed(times, hot, now)
         plain = ratio(now[DSUD], now[PLAIN], per_second)
         figures.append(Figure("        against plain Django with as many users", plain, RATIO))
-    lost = sum(turn["failed"] for now in taken.values() for turn in now[DSUD])
-    return [
-        *figures,
-        Figure("    requests of dsud that failed", lost, "requests", at_most=0, exact=True),
-    ]
+    return figures
+
+
+def _failed(*every: Taken) -> Iterator[Figure]:
+    """Count what nobody may fail to answer, whoever takes turns beside them."""
+    for name, what in ((DSUD, "dsud"), (PLAIN, "plain Django")):
+        turns_of = (found.get(name, ()) for taken in every for found in taken.values())
+        failed = sum(turn["failed"] for each in turns_of for turn in each)
+        text = f"    requests of {what} that failed"
+        yield Figure(text, failed, "requests", at_most=0, exact=True)
 
 
 def _of_peers(peers: Taken) -> Iterator[Figure]:
@@ -169,17 +178,11 @@ def _pressed(
     )
 
 
-def _panel(title: str, taken: Taken, peers: Taken) -> Panel:
-    bars = {
-        f"{name}, {times} x the cap": typical(each, per_second)
-        for times, found in taken.items()
-        for name, each in found.items()
-        if name != BESIDE
-    }
-    bars |= {
-        f"{name}, {times} x the cap": typical(found[name], per_second)
-        for times, found in peers.items()
-        for name in PEERS
-        if name in found
-    }
+def _panel(title: str, *every: Taken) -> Panel:
+    """Show each contender once, by the first turns that it has."""
+    bars: dict[str, float] = {}
+    for taken in every:
+        for times, found in taken.items():
+            for name in (name for name in found if name != BESIDE):
+                bars.setdefault(f"{name}, {times} x the cap", typical(found[name], per_second))
     return Panel(f"{title}: throughput", "requests/s", bars)

@@ -184,7 +184,7 @@ class Drive:
 
 def per_second(turn: Turn) -> float:
     """Return how many visits were answered in a second with what was asked for."""
-    good = sum(times for status, times in turn["statuses"].items() if status.startswith("2"))
+    good = len(turn["each"]) - _bad_answers([turn]).total()
     return float(good / turn["all"])
 
 
